@@ -1,0 +1,432 @@
+/* Kernels of cam/cam.h, in vectors of doubles. Functions that take `what` are inlined with a constant, and so
+ * specialised. */
+
+#if defined(__clang__)
+#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (gcam_mask_f64){__VA_ARGS__})
+#endif
+
+/* n numbers (all lanes if n >= GCAM_LANES_F64, else zeros behind them); a stride of 0 repeats one. */
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_load)(const real_t *p, ptrdiff_t stride, ptrdiff_t n)
+{
+    typedef real_t numbers __attribute__((vector_size(GCAM_LANES_F64 * sizeof(real_t))));
+    numbers v = {0};
+    if (stride == 1 && n >= GCAM_LANES_F64) {
+        memcpy(&v, p, sizeof v);
+    } else if (stride == 0) {
+        return gcam_set1_f64((double)*p);
+    } else {
+        for (ptrdiff_t i = 0; i < GCAM_LANES_F64 && i < n; i++) {
+            v[i] = p[i * stride];
+        }
+    }
+    return __builtin_convertvector(v, gcam_vec_f64);
+}
+
+/* v where the mask is set, else 0. */
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_keep)(gcam_mask_f64 mask, gcam_vec_f64 v)
+{
+    return (gcam_vec_f64)(mask & (gcam_mask_f64)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_abs)(gcam_vec_f64 v)
+{
+    return (gcam_vec_f64)((gcam_mask_f64)v & INT64_MAX);
+}
+
+/* --- sums over positions: the weights of channels --- */
+
+GCAM_INLINE int
+GCAM_FN(cam_sums)(gcam_cam_sum what)
+{
+    return what == GCAM_CAM_MOMENTS ? 3 : what == GCAM_CAM_CANCELLED ? 2 : 1;
+}
+
+GCAM_INLINE void
+GCAM_FN(cam_sum_terms)(gcam_cam_sum what, double epsilon, gcam_vec_f64 p, gcam_vec_f64 q, gcam_vec_f64 s,
+                       gcam_vec_f64 terms[3])
+{
+    const gcam_vec_f64 r = gcam_relu_f64(p);
+    if (what == GCAM_CAM_VALUE) {
+        terms[0] = p;
+    } else if (what == GCAM_CAM_CUBE) {
+        terms[0] = r * r * r;
+    } else if (what == GCAM_CAM_CANCELLED) {
+        const gcam_vec_f64 divisor = 2 + r * s, bound = 1e-12 * (2 + GCAM_FN(cam_abs)(r * s));
+        const gcam_mask_f64 cancelled = (GCAM_FN(cam_abs)(divisor) <= bound) & (bound < (double)INFINITY);
+        terms[0] = GCAM_FN(cam_keep)(~cancelled, r / divisor);
+        terms[1] = GCAM_FN(cam_keep)(cancelled, gcam_set1_f64(1));
+    } else if (what == GCAM_CAM_DAMPED) {
+        const gcam_vec_f64 square = p * p, share = square / (2 * square + s * (square * p) + epsilon);
+        terms[0] = r * GCAM_FN(cam_keep)(p != 0, share);
+    } else {
+        terms[0] = p * q;
+        terms[1] = q;
+        terms[2] = GCAM_FN(cam_abs)(q);
+    }
+}
+
+/* The sums of one channel: out[0], out[GCAM_CAM_BLOCK], ... */
+GCAM_INLINE void
+GCAM_FN(cam_sum_row)(gcam_cam_sum what, double epsilon, ptrdiff_t positions, const real_t *p, ptrdiff_t px,
+                     const real_t *q, ptrdiff_t qx, double s, double *out)
+{
+    enum { VECTORS = GCAM_CAM_LANES / GCAM_LANES_F64 };
+    const int count = GCAM_FN(cam_sums)(what);
+    const ptrdiff_t rest = positions % GCAM_CAM_LANES;
+    gcam_vec_f64 sums[3][VECTORS] = {{{0}}}, terms[3];
+    double partial[3][GCAM_CAM_LANES], last[3][GCAM_CAM_LANES];
+    for (ptrdiff_t x = 0; x < positions - rest; x += GCAM_CAM_LANES) {
+        for (ptrdiff_t j = 0; j < VECTORS; j++) {
+            const ptrdiff_t y = x + j * GCAM_LANES_F64;
+            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + y * px, px, GCAM_LANES_F64),
+                                   GCAM_FN(cam_load)(q + y * qx, qx, GCAM_LANES_F64), gcam_set1_f64(s), terms);
+            for (int m = 0; m < count; m++) {
+                sums[m][j] += terms[m];
+            }
+        }
+    }
+    memcpy(partial, sums, (size_t)count * sizeof partial[0]);
+    if (rest > 0) {
+        /* Whole vectors that end with the row; where there are not so many positions, a part of one after the other. */
+        const ptrdiff_t first = positions >= GCAM_CAM_LANES ? positions - GCAM_CAM_LANES : 0;
+        for (ptrdiff_t y = first; y < positions; y += GCAM_LANES_F64) {
+            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + y * px, px, positions - y),
+                                   GCAM_FN(cam_load)(q + y * qx, qx, positions - y), gcam_set1_f64(s), terms);
+            for (int m = 0; m < count; m++) {
+                gcam_store_f64(&last[m][y - first], terms[m]);
+            }
+        }
+        for (int m = 0; m < count; m++) {
+            for (ptrdiff_t j = 0; j < rest; j++) {
+                partial[m][j] += last[m][positions - rest - first + j];
+            }
+        }
+    }
+    for (int m = 0; m < count; m++) {
+        for (int half = GCAM_CAM_LANES / 2; half > 0; half /= 2) {
+            for (int j = 0; j < half; j++) {
+                partial[m][j] += partial[m][j + half];
+            }
+        }
+        out[m * GCAM_CAM_BLOCK] = partial[m][0];
+    }
+}
+
+/* The same for n <= GCAM_CAM_BLOCK adjacent channels side by side. */
+GCAM_INLINE void
+GCAM_FN(cam_sum_columns)(gcam_cam_sum what, double epsilon, ptrdiff_t n, ptrdiff_t positions, const real_t *p,
+                         ptrdiff_t px, const real_t *q, ptrdiff_t qx, const double *s, double *out)
+{
+    const int count = GCAM_FN(cam_sums)(what);
+    double sums[3][GCAM_CAM_LANES][GCAM_CAM_BLOCK];
+    gcam_vec_f64 terms[3];
+    memset(sums, 0, (size_t)count * sizeof sums[0]);
+    for (ptrdiff_t x = 0; x < positions; x++, p += px, q += qx) {
+        const ptrdiff_t j = x % GCAM_CAM_LANES;
+        ptrdiff_t c = 0;
+        for (; c + GCAM_LANES_F64 <= n; c += GCAM_LANES_F64) {
+            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + c, 1, GCAM_LANES_F64),
+                                   GCAM_FN(cam_load)(q + c, 1, GCAM_LANES_F64), gcam_load_f64(s + c), terms);
+            for (int m = 0; m < count; m++) {
+                gcam_store_f64(&sums[m][j][c], gcam_load_f64(&sums[m][j][c]) + terms[m]);
+            }
+        }
+        if (c < n) {
+            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + c, 1, n - c), GCAM_FN(cam_load)(q + c, 1, n - c),
+                                   gcam_load_f64(s + c), terms);
+            for (int m = 0; m < count; m++) {
+                gcam_store_f64(&sums[m][j][c], gcam_load_f64(&sums[m][j][c]) + terms[m]);
+            }
+        }
+    }
+    for (int m = 0; m < count; m++) {
+        for (int half = GCAM_CAM_LANES / 2; half > 0; half /= 2) {
+            for (int j = 0; j < half; j++) {
+                for (ptrdiff_t c = 0; c < n; c++) {
+                    sums[m][j][c] += sums[m][j + half][c];
+                }
+            }
+        }
+        memcpy(out + m * GCAM_CAM_BLOCK, sums[m][0], sizeof sums[m][0]);
+    }
+}
+
+/* The sums of n <= GCAM_CAM_BLOCK channels from `first` on: sums[m][c]. */
+GCAM_INLINE void
+GCAM_FN(cam_sum)(gcam_cam_sum what, const gcam_cam_geom *g, ptrdiff_t first, ptrdiff_t n, const real_t *p,
+                 gcam_cam_strides ps, const real_t *q, gcam_cam_strides qs, const double *s,
+                 double sums[3][GCAM_CAM_BLOCK])
+{
+    p += first * ps.c;
+    q += first * qs.c;
+    if (ps.x == 1 && qs.x == 1 && g->positions > 1) {
+        for (ptrdiff_t c = 0; c < n; c++) {
+            GCAM_FN(cam_sum_row)(what, g->epsilon, g->positions, p + c * ps.c, 1, q + c * qs.c, 1, s[c], &sums[0][c]);
+        }
+    } else if (ps.c == 1 && qs.c == 1) {
+        GCAM_FN(cam_sum_columns)(what, g->epsilon, n, g->positions, p, ps.x, q, qs.x, s, sums[0]);
+    } else {
+        for (ptrdiff_t c = 0; c < n; c++) {
+            GCAM_FN(cam_sum_row)(what, g->epsilon, g->positions, p + c * ps.c, ps.x, q + c * qs.c, qs.x, s[c],
+                                 &sums[0][c]);
+        }
+    }
+}
+
+static const double GCAM_FN(cam_no_number)[GCAM_CAM_BLOCK] = {0}; /* s of sums that use none */
+
+static void
+GCAM_FN(cam_channel_mean)(const gcam_cam_geom *g, const real_t *restrict gradient, real_t *restrict weights,
+                          void *scratch, int worker, int workers)
+{
+    (void)scratch;
+    ptrdiff_t begin, end;
+    gcam_share(g->channels, worker, workers, &begin, &end);
+    for (ptrdiff_t k = begin; k < end; k += GCAM_CAM_BLOCK) {
+        const ptrdiff_t n = end - k < GCAM_CAM_BLOCK ? end - k : GCAM_CAM_BLOCK;
+        double sums[3][GCAM_CAM_BLOCK];
+        GCAM_FN(cam_sum)(GCAM_CAM_VALUE, g, k, n, gradient, g->g, gradient, g->g, GCAM_FN(cam_no_number), sums);
+        for (ptrdiff_t c = 0; c < n; c++) {
+            weights[k + c] = (real_t)(sums[0][c] / (double)g->positions);
+        }
+    }
+}
+
+static void
+GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict activation, const real_t *restrict gradient,
+                              real_t *restrict weights, real_t *restrict degenerate, void *scratch, int worker,
+                              int workers)
+{
+    (void)scratch;
+    ptrdiff_t begin, end;
+    gcam_share(g->channels, worker, workers, &begin, &end);
+    for (ptrdiff_t k = begin; k < end; k += GCAM_CAM_BLOCK) {
+        const ptrdiff_t n = end - k < GCAM_CAM_BLOCK ? end - k : GCAM_CAM_BLOCK;
+        double total[3][GCAM_CAM_BLOCK], sums[3][GCAM_CAM_BLOCK] = {{0}};
+        const double *none = GCAM_FN(cam_no_number);
+        if (g->variant == 2) {
+            GCAM_FN(cam_sum)(GCAM_CAM_CUBE, g, k, n, gradient, g->g, gradient, g->g, none, sums);
+        } else {
+            GCAM_FN(cam_sum)(GCAM_CAM_VALUE, g, k, n, activation, g->a, activation, g->a, none, total);
+            if (g->variant == 1) {
+                GCAM_FN(cam_sum)(GCAM_CAM_DAMPED, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
+            } else {
+                GCAM_FN(cam_sum)(GCAM_CAM_CANCELLED, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
+            }
+        }
+        for (ptrdiff_t c = 0; c < n; c++) {
+            weights[k + c] = (real_t)sums[0][c];
+            degenerate[k + c] = sums[1][c] > 0 ? 1 : 0;
+        }
+    }
+}
+
+static void
+GCAM_FN(cam_xgrad_weights)(const gcam_cam_geom *g, const real_t *restrict activation, const real_t *restrict gradient,
+                           real_t *restrict weights, real_t *restrict degenerate, void *scratch, int worker,
+                           int workers)
+{
+    (void)scratch;
+    ptrdiff_t begin, end;
+    gcam_share(g->channels, worker, workers, &begin, &end);
+    for (ptrdiff_t k = begin; k < end; k += GCAM_CAM_BLOCK) {
+        const ptrdiff_t n = end - k < GCAM_CAM_BLOCK ? end - k : GCAM_CAM_BLOCK;
+        double sums[3][GCAM_CAM_BLOCK];
+        GCAM_FN(cam_sum)(GCAM_CAM_MOMENTS, g, k, n, gradient, g->g, activation, g->a, GCAM_FN(cam_no_number), sums);
+        for (ptrdiff_t c = 0; c < n; c++) {
+            const double total = sums[1][c], magnitude = sums[2][c];
+            const bool cancelled = g->variant == 0 && fabs(total) <= 1e-7 * magnitude && isfinite(magnitude);
+            const double divisor = g->variant == 0 ? total : total + g->epsilon;
+            weights[k + c] = cancelled ? 0 : (real_t)(sums[0][c] / divisor);
+            degenerate[k + c] = cancelled ? 1 : 0;
+        }
+    }
+}
+
+/* --- sums over channels: maps --- */
+
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_map_term)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_vec_f64 a)
+{
+    const gcam_vec_f64 product = (what == GCAM_CAM_RELU_FIRST ? gcam_relu_f64(u) : u) * a;
+    const gcam_vec_f64 term = what == GCAM_CAM_RELU_PRODUCT ? gcam_relu_f64(product) : product;
+    return omit_nan ? GCAM_FN(cam_keep)(term == term, term) : term;
+}
+
+/* Adds `count` channels to the sums of n positions: several at a time, so that a sum is not stored and loaded for every
+ * term. */
+GCAM_INLINE void
+GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, const real_t *restrict u, ptrdiff_t uc,
+                     ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, double *restrict sums)
+{
+    gcam_mask_f64 lane;
+    for (int i = 0; i < GCAM_LANES_F64; i++) {
+        lane[i] = i;
+    }
+    ptrdiff_t x = 0;
+    for (; x + GCAM_LANES_F64 <= n; x += GCAM_LANES_F64) {
+        gcam_vec_f64 sum = gcam_load_f64(sums + x);
+        for (int k = 0; k < count; k++) {
+            sum += GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + x * ux, ux, GCAM_LANES_F64),
+                                         GCAM_FN(cam_load)(a + k * ac + x * ax, ax, GCAM_LANES_F64));
+        }
+        gcam_store_f64(sums + x, sum);
+    }
+    if (x < n) {
+        /* The vector that ends with the row, if there is a whole one: it adds 0 where the sum is done. */
+        const ptrdiff_t first = n >= GCAM_LANES_F64 ? n - GCAM_LANES_F64 : 0;
+        gcam_vec_f64 sum = gcam_load_f64(sums + first);
+        for (int k = 0; k < count; k++) {
+            const gcam_vec_f64 term
+                = GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + first * ux, ux, n - first),
+                                        GCAM_FN(cam_load)(a + k * ac + first * ax, ax, n - first));
+            sum += GCAM_FN(cam_keep)(lane >= x - first, term);
+        }
+        gcam_store_f64(sums + first, sum);
+    }
+}
+
+/* map[x] of n <= GCAM_CAM_TILE positions; where they are adjacent, ux is 1 (or 0: u is a weight) and ax is 1. */
+GCAM_INLINE void
+GCAM_FN(cam_map_rows)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
+                      ptrdiff_t uc, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax,
+                      real_t *restrict map)
+{
+    double sums[GCAM_CAM_TILE] = {0};
+    ptrdiff_t k = 0;
+    for (; k + 4 <= channels; k += 4) {
+        GCAM_FN(cam_map_add)(what, omit_nan, 4, n, u + k * uc, uc, ux, a + k * ac, ac, ax, sums);
+    }
+    for (; k < channels; k++) {
+        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, sums);
+    }
+    for (ptrdiff_t x = 0; x < n; x++) {
+        map[x] = (real_t)sums[x];
+    }
+}
+
+/* Lane j of row i becomes lane i of row j: blocks of 1 x 1, 2 x 2, ... numbers change places. */
+GCAM_INLINE void
+GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
+{
+#define GCAM_CAM_SWAP(distance, LOW, HIGH)                                                                             \
+    for (int i = 0; i < GCAM_LANES_F64; i++) {                                                                         \
+        if ((i & (distance)) == 0) {                                                                                   \
+            const gcam_vec_f64 low = rows[i], high = rows[i + (distance)];                                             \
+            rows[i] = GCAM_CAM_SHUFFLE(low, high, LOW);                                                                \
+            rows[i + (distance)] = GCAM_CAM_SHUFFLE(low, high, HIGH);                                                  \
+        }                                                                                                              \
+    }
+#define L(...) __VA_ARGS__
+#if GCAM_LANES_F64 == 2
+    GCAM_CAM_SWAP(1, L(0, 2), L(1, 3))
+#elif GCAM_LANES_F64 == 4
+    GCAM_CAM_SWAP(1, L(0, 4, 2, 6), L(1, 5, 3, 7))
+    GCAM_CAM_SWAP(2, L(0, 1, 4, 5), L(2, 3, 6, 7))
+#elif GCAM_LANES_F64 == 8
+    GCAM_CAM_SWAP(1, L(0, 8, 2, 10, 4, 12, 6, 14), L(1, 9, 3, 11, 5, 13, 7, 15))
+    GCAM_CAM_SWAP(2, L(0, 1, 8, 9, 4, 5, 12, 13), L(2, 3, 10, 11, 6, 7, 14, 15))
+    GCAM_CAM_SWAP(4, L(0, 1, 2, 3, 8, 9, 10, 11), L(4, 5, 6, 7, 12, 13, 14, 15))
+#endif
+#undef L
+#undef GCAM_CAM_SWAP
+}
+
+/* Adds n channels (as many as lanes, or fewer) to the sums of as many positions as lanes; row i of u is at u[i]. The
+ * square of terms is transposed, so that a vector holds one channel of all positions. */
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_map_square)(gcam_cam_term what, bool omit_nan, ptrdiff_t n, const real_t *u, ptrdiff_t ux, const real_t *a, ptrdiff_t ax, gcam_vec_f64 sum)
+{
+    gcam_vec_f64 terms[GCAM_LANES_F64];
+    for (int i = 0; i < GCAM_LANES_F64; i++) {
+        terms[i] = GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + i * ux, 1, n),
+                                         GCAM_FN(cam_load)(a + i * ax, 1, n));
+    }
+    GCAM_FN(cam_transpose)(terms);
+    for (int i = 0; i < GCAM_LANES_F64; i++) {
+        sum += terms[i];
+    }
+    return sum;
+}
+
+/* map[x] of n <= GCAM_CAM_ABREAST positions whose channels are adjacent. */
+GCAM_INLINE void
+GCAM_FN(cam_map_columns)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
+                         ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ax, real_t *restrict map)
+{
+    enum { W = GCAM_LANES_F64, V = GCAM_CAM_ABREAST / W };
+    gcam_vec_f64 sums[V] = {{0}};
+    for (ptrdiff_t k = 0; k < channels; k += GCAM_CAM_GROUP) {
+        gcam_vec_f64 s[V];
+        for (int v = 0; v < V; v++) s[v] = sums[v];
+        if (ux == 0)
+        for (int q = 0; q < GCAM_CAM_GROUP; q += W)
+        for (int v = 0; v < V; v++)
+        s[v] = GCAM_FN(cam_map_square)(what, omit_nan, W, u + k + q + v * W * ux, ux, a + k + q + v * W * ax, ax, s[v]);
+        else
+        for (int v = 0; v < V; v++)
+        for (int q = 0; q < GCAM_CAM_GROUP; q += W)
+        s[v] = GCAM_FN(cam_map_square)(what, omit_nan, W, u + k + q + v * W * ux, ux, a + k + q + v * W * ax, ax, s[v]);
+        for (int v = 0; v < V; v++) sums[v] = s[v];
+    }
+    for (ptrdiff_t x = 0; x < n; x++) {
+        map[x] = (real_t)sums[x / W][x % W];
+    }
+}
+
+/* The share of `worker`. `ux` is the stride us.x of u where positions are adjacent. */
+GCAM_INLINE void
+GCAM_FN(cam_map)(gcam_cam_term what, bool omit_nan, const gcam_cam_geom *g, const real_t *restrict u, gcam_cam_strides us,
+                 ptrdiff_t ux, const real_t *restrict a, real_t *restrict map, int worker, int workers)
+{
+    const gcam_cam_strides as = g->a;
+    const bool rows = as.x == 1 && us.x == ux && g->positions > 1, columns = !rows && as.c == 1 && us.c == 1;
+    const ptrdiff_t tile = columns ? GCAM_CAM_ABREAST : GCAM_CAM_TILE;
+    const ptrdiff_t groups = g->positions / GCAM_CAM_GROUP + (g->positions % GCAM_CAM_GROUP > 0);
+    ptrdiff_t begin, end;
+    gcam_share(groups, worker, workers, &begin, &end);
+    end = end == groups ? g->positions : end * GCAM_CAM_GROUP;
+    for (ptrdiff_t x = begin * GCAM_CAM_GROUP; x < end; x += tile) {
+        const ptrdiff_t n = end - x < tile ? end - x : tile;
+        const real_t *u_tile = u + x * us.x, *a_tile = a + x * as.x;
+        if (rows) {
+            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u_tile, us.c, ux, a_tile, as.c, 1, map + x);
+        } else if (columns) {
+            GCAM_FN(cam_map_columns)(what, omit_nan, g->channels, n, u_tile, us.x, a_tile, as.x, map + x);
+        } else {
+            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u_tile, us.c, us.x, a_tile, as.c, as.x, map + x);
+        }
+    }
+}
+
+static void
+GCAM_FN(cam_combine)(const gcam_cam_geom *g, const real_t *restrict weights, const real_t *restrict activation,
+                     real_t *restrict map, void *scratch, int worker, int workers)
+{
+    (void)scratch;
+    const gcam_cam_strides strides = {1, 0};
+    if (g->omit_nan) {
+        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, true, g, weights, strides, 0, activation, map, worker, workers);
+    } else {
+        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, false, g, weights, strides, 0, activation, map, worker, workers);
+    }
+}
+
+static void
+GCAM_FN(cam_product)(const gcam_cam_geom *g, const real_t *restrict activation, const real_t *restrict gradient,
+                     real_t *restrict map, void *scratch, int worker, int workers)
+{
+    (void)scratch;
+    if (g->variant == 0) {
+        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, g->omit_nan, g, gradient, g->g, 1, activation, map, worker, workers);
+    } else if (g->variant == 1) {
+        GCAM_FN(cam_map)(GCAM_CAM_RELU_PRODUCT, g->omit_nan, g, gradient, g->g, 1, activation, map, worker, workers);
+    } else {
+        GCAM_FN(cam_map)(GCAM_CAM_RELU_FIRST, g->omit_nan, g, gradient, g->g, 1, activation, map, worker, workers);
+    }
+}

@@ -1,0 +1,246 @@
+/* Kernels of ops/pool.h.
+ *
+ * Windows are boxes, so a window is folded (maximum or sum) over its rows first and along the row afterwards. The first
+ * fold runs over whole rows of the input, contiguous in memory; it leaves them in a scratch row between cells of
+ * padding, which is why the second fold knows no bounds. */
+
+/* `maximum` is a constant wherever this is inlined. */
+GCAM_INLINE real_t
+GCAM_FN(pool_fold)(bool maximum, real_t folded, real_t value)
+{
+    if (!maximum) {
+        return folded + value;
+    }
+    return value > folded || value != value ? value : folded;
+}
+
+static void
+GCAM_FN(pool_fill)(real_t *values, ptrdiff_t count, real_t value)
+{
+    for (ptrdiff_t i = 0; i < count; i++) {
+        values[i] = value;
+    }
+}
+
+/* cells[i] = fold over the rows of window (od, oh, .) of x[row, i]; the neutral value where the window has no row. */
+GCAM_INLINE void
+GCAM_FN(pool_fold_rows)(const gcam_pool_geom *g, bool maximum, const real_t *restrict plane, ptrdiff_t od, ptrdiff_t oh,
+                        real_t *restrict cells, real_t neutral)
+{
+    const ptrdiff_t width = g->in[2];
+    ptrdiff_t d_first, d_end, h_first, h_end;
+    gcam_pool_taps(g, 0, od, 0, g->in[0], &d_first, &d_end);
+    gcam_pool_taps(g, 1, oh, 0, g->in[1], &h_first, &h_end);
+    bool first = true;
+    for (ptrdiff_t td = d_first; td < d_end; td++) {
+        const ptrdiff_t id = od * g->stride[0] - g->pad_lo[0] + td * g->dilation[0];
+        for (ptrdiff_t th = h_first; th < h_end; th++) {
+            const ptrdiff_t ih = oh * g->stride[1] - g->pad_lo[1] + th * g->dilation[1];
+            const real_t *row = plane + (id * g->in[1] + ih) * width;
+            if (first) {
+                memcpy(cells, row, (size_t)width * sizeof *cells);
+                first = false;
+                continue;
+            }
+            for (ptrdiff_t i = 0; i < width; i++) {
+                cells[i] = GCAM_FN(pool_fold)(maximum, cells[i], row[i]);
+            }
+        }
+    }
+    if (first) {
+        GCAM_FN(pool_fill)(cells, width, neutral);
+    }
+}
+
+/* y[o] = fold over t < kernel of row[o * stride + t], for constant kernel and stride. */
+GCAM_INLINE void
+GCAM_FN(pool_fold_short)(bool maximum, const real_t *restrict row, real_t *restrict y, ptrdiff_t count,
+                         ptrdiff_t kernel, ptrdiff_t stride)
+{
+    for (ptrdiff_t o = 0; o < count; o++) {
+        real_t folded = row[o * stride];
+        for (ptrdiff_t t = 1; t < kernel; t++) {
+            folded = GCAM_FN(pool_fold)(maximum, folded, row[o * stride + t]);
+        }
+        y[o] = folded;
+    }
+}
+
+/* y[o] = fold over the taps of window o of the padded row. */
+GCAM_INLINE void
+GCAM_FN(pool_fold_row)(const gcam_pool_geom *g, bool maximum, const real_t *restrict row, real_t *restrict y)
+{
+    const ptrdiff_t count = g->out[2], kernel = g->kernel[2], stride = g->stride[2], dilation = g->dilation[2];
+    if (dilation == 1 && kernel == 2 && stride == 2) {
+        GCAM_FN(pool_fold_short)(maximum, row, y, count, 2, 2);
+    } else if (dilation == 1 && kernel == 3 && stride == 2) {
+        GCAM_FN(pool_fold_short)(maximum, row, y, count, 3, 2);
+    } else if (dilation == 1 && kernel == 3 && stride == 1) {
+        GCAM_FN(pool_fold_short)(maximum, row, y, count, 3, 1);
+    } else {
+        for (ptrdiff_t o = 0; o < count; o++) {
+            y[o] = row[o * stride];
+        }
+        for (ptrdiff_t t = 1; t < kernel; t++) {
+            for (ptrdiff_t o = 0; o < count; o++) {
+                y[o] = GCAM_FN(pool_fold)(maximum, y[o], row[o * stride + t * dilation]);
+            }
+        }
+    }
+}
+
+/* The divisors that the last axis gives, one per window. */
+static void
+GCAM_FN(pool_counts)(const gcam_pool_geom *g, real_t *counts)
+{
+    for (ptrdiff_t o = 0; o < g->out[2]; o++) {
+        counts[o] = (real_t)gcam_pool_count(g, 2, o);
+    }
+}
+
+/* Workers share the rows of y. */
+GCAM_INLINE void
+GCAM_FN(pool_output)(const gcam_pool_geom *g, bool maximum, const real_t *restrict x, real_t *restrict y,
+                     real_t *restrict row, int worker, int workers)
+{
+    const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2], rows = g->out[0] * g->out[1];
+    const real_t neutral = maximum ? -(real_t)INFINITY : 0;
+    real_t *counts = row + g->row;
+    GCAM_FN(pool_fill)(row, g->row, neutral);
+    if (!maximum) {
+        GCAM_FN(pool_counts)(g, counts);
+    }
+    ptrdiff_t begin, end;
+    gcam_share(g->planes * rows, worker, workers, &begin, &end);
+    for (ptrdiff_t r = begin; r < end; r++) {
+        const ptrdiff_t od = r % rows / g->out[1], oh = r % g->out[1];
+        real_t *y_row = y + r * g->out[2];
+        GCAM_FN(pool_fold_rows)(g, maximum, x + r / rows * in_plane, od, oh, row + g->pad_lo[2], neutral);
+        GCAM_FN(pool_fold_row)(g, maximum, row, y_row);
+        if (!maximum) {
+            const real_t count = (real_t)(gcam_pool_count(g, 0, od) * gcam_pool_count(g, 1, oh));
+            for (ptrdiff_t o = 0; o < g->out[2]; o++) {
+                y_row[o] /= count * counts[o];
+            }
+        }
+    }
+}
+
+static void
+GCAM_FN(pool_max_output)(const gcam_pool_geom *g, const real_t *restrict x, real_t *restrict y, void *scratch,
+                         int worker, int workers)
+{
+    GCAM_FN(pool_output)(g, true, x, y, scratch, worker, workers);
+}
+
+static void
+GCAM_FN(pool_average_output)(const gcam_pool_geom *g, const real_t *restrict x, real_t *restrict y, void *scratch,
+                             int worker, int workers)
+{
+    GCAM_FN(pool_output)(g, false, x, y, scratch, worker, workers);
+}
+
+/* Position in the plane of the first maximum among rows (id, ih) and cells of the box; the box holds a cell. */
+GCAM_INLINE ptrdiff_t
+GCAM_FN(pool_first_maximum)(const gcam_pool_geom *g, const real_t *plane, const ptrdiff_t low[3],
+                            const ptrdiff_t high[3])
+{
+    ptrdiff_t best = (low[0] * g->in[1] + low[1]) * g->in[2] + low[2];
+    real_t largest = plane[best];
+    for (ptrdiff_t d = low[0]; d <= high[0]; d += g->dilation[0]) {
+        for (ptrdiff_t h = low[1]; h <= high[1]; h += g->dilation[1]) {
+            const ptrdiff_t row = (d * g->in[1] + h) * g->in[2];
+            for (ptrdiff_t w = low[2]; w <= high[2]; w += g->dilation[2]) {
+                const real_t value = plane[row + w];
+                const bool better = (value > largest) | ((value != value) & (largest == largest));
+                best = better ? row + w : best;
+                largest = better ? value : largest;
+            }
+        }
+    }
+    return best;
+}
+
+/* First and last cell of the input that window `o` of axis `a` holds; false if there is none. */
+static bool
+GCAM_FN(pool_cells)(const gcam_pool_geom *g, int a, ptrdiff_t o, ptrdiff_t *low, ptrdiff_t *high)
+{
+    ptrdiff_t first, end;
+    gcam_pool_taps(g, a, o, 0, g->in[a], &first, &end);
+    const ptrdiff_t start = o * g->stride[a] - g->pad_lo[a];
+    *low = start + first * g->dilation[a];
+    *high = start + (end - 1) * g->dilation[a];
+    return first < end;
+}
+
+static void
+GCAM_FN(pool_max_input_grad)(const gcam_pool_geom *g, const real_t *restrict x, const real_t *restrict dy,
+                             real_t *restrict dx, void *scratch, int worker, int workers)
+{
+    (void)scratch;
+    const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2];
+    ptrdiff_t begin, end, low[GCAM_MAX_SPACE], high[GCAM_MAX_SPACE];
+    gcam_share(g->planes, worker, workers, &begin, &end);
+    const real_t *dy_row = dy + begin * g->out[0] * g->out[1] * g->out[2];
+    for (ptrdiff_t p = begin; p < end; p++) {
+        const real_t *plane = x + p * in_plane;
+        real_t *dx_plane = dx + p * in_plane;
+        GCAM_FN(pool_fill)(dx_plane, in_plane, 0);
+        for (ptrdiff_t od = 0; od < g->out[0]; od++) {
+            const bool in_d = GCAM_FN(pool_cells)(g, 0, od, &low[0], &high[0]);
+            for (ptrdiff_t oh = 0; oh < g->out[1]; oh++, dy_row += g->out[2]) {
+                const bool in_h = GCAM_FN(pool_cells)(g, 1, oh, &low[1], &high[1]);
+                for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
+                    if (GCAM_FN(pool_cells)(g, 2, ow, &low[2], &high[2]) && in_d && in_h) {
+                        dx_plane[GCAM_FN(pool_first_maximum)(g, plane, low, high)] += dy_row[ow];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* row[...] = sum over windows o and taps of dy[o] / count(o): the fold along the row, transposed. */
+static void
+GCAM_FN(pool_spread_row)(const gcam_pool_geom *g, const real_t *restrict dy, const real_t *restrict counts,
+                         real_t count, real_t *restrict row)
+{
+    GCAM_FN(pool_fill)(row, g->row, 0);
+    for (ptrdiff_t t = 0; t < g->kernel[2]; t++) {
+        for (ptrdiff_t o = 0; o < g->out[2]; o++) {
+            row[o * g->stride[2] + t * g->dilation[2]] += dy[o] / (count * counts[o]);
+        }
+    }
+}
+
+static void
+GCAM_FN(pool_average_input_grad)(const gcam_pool_geom *g, const real_t *restrict dy, real_t *restrict dx, void *scratch,
+                                 int worker, int workers)
+{
+    const ptrdiff_t width = g->in[2], in_plane = g->in[0] * g->in[1] * width;
+    real_t *restrict row = scratch, *counts = row + g->row;
+    GCAM_FN(pool_counts)(g, counts);
+    ptrdiff_t begin, end, low[2], high[2];
+    gcam_share(g->planes, worker, workers, &begin, &end);
+    const real_t *dy_row = dy + begin * g->out[0] * g->out[1] * g->out[2];
+    for (ptrdiff_t p = begin; p < end; p++) {
+        GCAM_FN(pool_fill)(dx + p * in_plane, in_plane, 0);
+        for (ptrdiff_t r = 0; r < g->out[0] * g->out[1]; r++, dy_row += g->out[2]) {
+            const ptrdiff_t od = r / g->out[1], oh = r % g->out[1];
+            if (!GCAM_FN(pool_cells)(g, 0, od, &low[0], &high[0])
+                || !GCAM_FN(pool_cells)(g, 1, oh, &low[1], &high[1])) {
+                continue;
+            }
+            const real_t count = (real_t)(gcam_pool_count(g, 0, od) * gcam_pool_count(g, 1, oh));
+            GCAM_FN(pool_spread_row)(g, dy_row, counts, count, row);
+            for (ptrdiff_t d = low[0]; d <= high[0]; d += g->dilation[0]) {
+                for (ptrdiff_t h = low[1]; h <= high[1]; h += g->dilation[1]) {
+                    real_t *restrict dx_row = dx + p * in_plane + (d * g->in[1] + h) * width;
+                    for (ptrdiff_t i = 0; i < width; i++) {
+                        dx_row[i] += row[g->pad_lo[2] + i];
+                    }
+                }
+            }
+        }
+    }
+}

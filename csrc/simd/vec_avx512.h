@@ -1,0 +1,15 @@
+/* AVX-512 F, VL, DQ and BW: 64-byte vectors. */
+#define GCAM_VEC_BYTES 64
+#include "simd/vec.h"
+
+GCAM_INLINE gcam_vec_f32
+gcam_fma_f32(gcam_vec_f32 a, gcam_vec_f32 b, gcam_vec_f32 c)
+{
+    return (gcam_vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_fma_f64(gcam_vec_f64 a, gcam_vec_f64 b, gcam_vec_f64 c)
+{
+    return (gcam_vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}

@@ -1,0 +1,15 @@
+/* Portable level: 16-byte vectors of the compiler, multiply and add (fmaf is a slow library call at the baseline). */
+#define GCAM_VEC_BYTES 16
+#include "simd/vec.h"
+
+GCAM_INLINE gcam_vec_f32
+gcam_fma_f32(gcam_vec_f32 a, gcam_vec_f32 b, gcam_vec_f32 c)
+{
+    return a * b + c;
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_fma_f64(gcam_vec_f64 a, gcam_vec_f64 b, gcam_vec_f64 c)
+{
+    return a * b + c;
+}

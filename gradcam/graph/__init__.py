@@ -1,0 +1,1 @@
+"""Graphs: representation, building, differentiation, passes, compilation to plans."""

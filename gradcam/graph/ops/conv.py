@@ -1,0 +1,94 @@
+"""Convolution and its input gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
+from gradcam.graph.operators import keeps_axis_0, operator
+from gradcam.graph.windows import windows
+from gradcam.ops.conv import conv_attributes, conv_output_shape
+
+if TYPE_CHECKING:
+    from gradcam.graph.plan import PlanBuilder
+
+
+def _geometry(attrs: dict[str, Any]) -> dict[str, Any]:
+    return {name: attrs[name] for name in ("stride", "pad_lo", "pad_hi", "dilation")}
+
+
+@operator("Conv", learned=True)
+class Conv:
+    """y = w * x + b: x (N, C, *S), w (K, C/groups, *kernel), b (K) or absent."""
+
+    picture_axis = staticmethod(keeps_axis_0)
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        x, w = node.inputs[:2]
+        assert x is not None
+        assert w is not None
+        return conv_output_shape(x.shape, w.shape, **_geometry(node.attrs))
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        x, w = node.inputs[:2]
+        assert x is not None
+        return [g.emit("ConvInputGrad", dy, w, input_shape=x.shape, **node.attrs), None, None]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x, w, b = node.inputs
+        assert x is not None
+        assert w is not None
+        attributes = conv_attributes(x.shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=b is not None)
+        p.step("conv_output", attributes, (x, p.packed("conv_pack", attributes, w), b), node.outputs)
+
+
+@operator("ConvInputGrad")
+class ConvInputGrad:
+    """dx of a convolution: dy (N, K, *O), w (K, C/groups, *kernel) -> (N, C, *S)."""
+
+    picture_axis = staticmethod(keeps_axis_0)
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        return tuple(node.attrs["input_shape"])
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        attrs = {name: value for name, value in node.attrs.items() if name != "input_shape"}
+        return [g.emit("Conv", dy, node.inputs[1], None, **attrs), None]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        dy, w = node.inputs
+        assert w is not None
+        attributes = conv_attributes(node.outputs[0].shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False, gradient=True)
+        p.step("conv_input_grad", attributes, (dy, p.packed("conv_pack", attributes, w)), node.outputs)
+
+
+@onnx_form("Conv")
+def conv(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """All attributes of ONNX, including auto_pad."""
+    x, w, b = node.required(inputs, 0), node.required(inputs, 1), node.optional(inputs, 2)
+    if len(x.shape) != len(w.shape) or not 3 <= len(x.shape) <= 5:
+        raise node.bad(f"expected input and weight with 3 to 5 axes each, got {x.shape} and {w.shape}")
+    kernel = w.shape[2:]
+    if tuple(node.attrs.get("kernel_shape", kernel)) != kernel:
+        raise node.bad(f"attribute 'kernel_shape': {tuple(node.attrs['kernel_shape'])} is not the weight's {kernel}")
+    stride, pad_lo, pad_hi, dilation = windows(node, x.shape[2:], kernel)
+    groups = int(node.attrs.get("group", 1))
+    if groups < 1 or w.shape[0] % groups or x.shape[1] != w.shape[1] * groups:
+        raise node.bad(f"attribute 'group': {groups} groups of {w.shape[1]} channels do not make the input's {x.shape[1]} channels")
+    if b is not None and b.shape != (w.shape[0],):
+        raise node.bad(f"expected a bias of shape {(w.shape[0],)}, got {b.shape}")
+    if any(n + lo + hi < d * (k - 1) + 1 for n, k, d, lo, hi in zip(x.shape[2:], kernel, dilation, pad_lo, pad_hi, strict=True)):
+        raise node.bad(f"the kernel {kernel} does not fit into the padded input {x.shape}")
+    if np.min(pad_lo + pad_hi) < 0:
+        raise node.bad("attribute 'pads': negative padding")
+    return g.emit("Conv", x, w, b, stride=stride, pad_lo=pad_lo, pad_hi=pad_hi, dilation=dilation, groups=groups)

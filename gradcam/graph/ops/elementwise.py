@@ -1,0 +1,236 @@
+"""Elementwise functions of one array and of two (broadcast)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
+from gradcam.graph.operators import operator
+from gradcam.ops.binary import BINARY, binary_attributes, broadcast_shape
+from gradcam.ops.unary import UNARY, unary_attributes
+
+if TYPE_CHECKING:
+    from gradcam.graph.plan import PlanBuilder
+
+Arrays = list[NDArray[Any] | None]
+
+
+# One array -----------------------------------------------------------------------------------------------------------
+
+
+def _define_unary(op: str) -> None:
+    @operator(op)
+    class Unary:
+        """y = f(x), with f the operator of that name in ONNX (`gradcam.ops.unary`)."""
+
+        @staticmethod
+        def shape(node: Node) -> Shape:
+            assert node.inputs[0] is not None
+            return node.inputs[0].shape
+
+        @staticmethod
+        def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+            # The derivative of Relu depends on the sign alone, which y has too: x need not be kept.
+            x = node.outputs[0] if op == "Relu" else node.inputs[0]
+            assert x is not None
+            return [g.unary_grad(op, x, dy, node.attrs.get("alpha", 0.0), node.attrs.get("beta", 0.0))]
+
+        @staticmethod
+        def lower(node: Node, p: PlanBuilder) -> None:
+            attributes = unary_attributes(op, node.outputs[0].size, node.attrs.get("alpha", 0.0), node.attrs.get("beta", 0.0))
+            p.step("unary_output", attributes, node.inputs, node.outputs, inplace=(0,))
+
+
+for _op in UNARY:
+    _define_unary(_op)
+
+
+@operator("UnaryGrad")
+class UnaryGrad:
+    """dx = f'(x) dy."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        assert node.inputs[0] is not None
+        return node.inputs[0].shape
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        a = node.attrs
+        p.step("unary_input_grad", unary_attributes(a["function"], node.outputs[0].size, a["alpha"], a["beta"]), node.inputs, node.outputs, inplace=(1, 0))
+
+
+def _plain(op: str, *names: str, **defaults: float) -> None:
+    """Register an ONNX operator with float attributes that are our alpha and beta, in this order."""
+
+    @onnx_form(op)
+    def emit(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+        values = [float(node.attrs.get(name, defaults[name])) for name in names] + [0.0, 0.0]
+        return g.emit(op, node.required(x, 0), alpha=values[0], beta=values[1])
+
+
+for _op in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Erf", "Exp", "Log", "Reciprocal"):
+    _plain(_op)
+_plain("LeakyRelu", "alpha", alpha=0.01)
+_plain("HardSigmoid", "alpha", "beta", alpha=0.2, beta=0.5)
+_plain("Elu", "alpha", alpha=1.0)
+
+
+def _numpy_or_node(op: str, function: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+    """Register an operator that shape arithmetic uses too: a constant is computed at once."""
+
+    @onnx_form(op)
+    def emit(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+        value = node.required(x, 0)
+        return g.constant(function(value.data)) if value.data is not None else g.emit(op, value, alpha=0.0, beta=0.0)
+
+
+_numpy_or_node("Sqrt", np.sqrt)
+_numpy_or_node("Abs", np.abs)
+_numpy_or_node("Neg", np.negative)
+
+
+@onnx_form("Gelu")
+def gelu(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Gaussian error linear unit, exact or by tanh."""
+    return g.emit("GeluTanh" if node.attrs.get("approximate", "none") == "tanh" else "Gelu", node.required(x, 0), alpha=0.0, beta=0.0)
+
+
+@onnx_form("Clip")
+def clip(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Bounds are attributes up to opset 10, inputs after."""
+    bounds = []
+    for index, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), start=1):
+        given = node.optional(x, index)
+        bounds.append(float(node.array(x, index)) if given is not None else float(node.attrs.get(name, default)))
+    return g.emit("Clip", node.required(x, 0), alpha=bounds[0], beta=bounds[1])
+
+
+# Two arrays ----------------------------------------------------------------------------------------------------------
+
+
+def _divide(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Divide as ONNX does: integers are truncated."""
+    if a.dtype.kind == "f":
+        return np.asarray(a / b)
+    return np.asarray(np.trunc(np.true_divide(a, b))).astype(a.dtype)
+
+
+_NUMPY: dict[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": _divide,
+    "Pow": lambda a, b: np.asarray(np.power(a, b)).astype(a.dtype),
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "PRelu": lambda a, b: np.where(a < 0, a * b, a),
+}
+
+
+def _define_binary(op: str) -> None:
+    @operator(op)
+    class Binary:
+        """y = f(a, b), broadcast, with f the operator of that name in ONNX (`gradcam.ops.binary`)."""
+
+        @staticmethod
+        def shape(node: Node) -> Shape:
+            a, b = node.inputs
+            assert a is not None
+            assert b is not None
+            return broadcast_shape(a.shape, b.shape)
+
+        @staticmethod
+        def evaluate(node: Node, arrays: Arrays) -> NDArray[Any]:
+            a, b = arrays
+            assert a is not None
+            assert b is not None
+            return np.asarray(_NUMPY[op](a, b))
+
+        @staticmethod
+        def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+            a, b = node.inputs
+            assert a is not None
+            assert b is not None
+            da, db = _binary_gradients(op, a, b, dy, g)
+            return [None if a.data is not None else g.sum_to(da, a.shape), None if b.data is not None else g.sum_to(db, b.shape)]
+
+        @staticmethod
+        def lower(node: Node, p: PlanBuilder) -> None:
+            a, b = node.inputs
+            assert a is not None
+            assert b is not None
+            p.step("binary_output", binary_attributes(op, a.shape, b.shape), node.inputs, node.outputs, inplace=(0,))
+
+
+def _binary_gradients(op: str, a: Value, b: Value, dy: Value, g: Builder) -> tuple[Value, Value]:
+    """Gradients in the broadcast shape; those of sums and products are sums and products."""
+    if op == "Add":
+        return dy, dy
+    if op == "Sub":
+        return dy, g.scale(dy, -1)
+    if op == "Mul":
+        return g.mul(dy, b), g.mul(dy, a)
+    return g.emit("BinaryGrad", a, b, dy, function=op, operand="a"), g.emit("BinaryGrad", a, b, dy, function=op, operand="b")
+
+
+for _op in BINARY:
+    _define_binary(_op)
+
+
+@operator("BinaryGrad")
+class BinaryGrad:
+    """Gradient of one operand, in the broadcast shape."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        assert node.inputs[2] is not None
+        return node.inputs[2].shape
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        a, b, _ = node.inputs
+        assert a is not None
+        assert b is not None
+        p.step(f"binary_{node.attrs['operand']}_grad", binary_attributes(node.attrs["function"], a.shape, b.shape), node.inputs, node.outputs)
+
+
+@onnx_form("Add", "Sub", "Mul", "Div")
+def arithmetic(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """NumPy broadcasting since opset 7; before it, `axis` placed the second operand."""
+    a, b = node.required(x, 0), node.required(x, 1)
+    if node.opset < 7 and node.attrs.get("broadcast", 0):
+        axis = node.attrs.get("axis", len(a.shape) - len(b.shape))
+        b = g.reshape(b, b.shape + (1,) * (len(a.shape) - axis - len(b.shape)))
+    return g.emit(node.op_type, a, b)
+
+
+@onnx_form("Pow", "PRelu")
+def power(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """The exponent may be an integer; the slope of PRelu broadcasts like any second operand."""
+    a, b = node.required(x, 0), node.required(x, 1)
+    if a.is_real and b.data is not None and not b.is_real:
+        b = g.constant(b.data.astype(g.real))
+    return g.emit(node.op_type, a, b)
+
+
+@onnx_form("Max", "Min", "Sum")
+def variadic(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Fold any number of operands from the left."""
+    op = {"Sum": "Add"}.get(node.op_type, node.op_type)
+    result = node.required(x, 0)
+    for index in range(1, len(x)):
+        result = g.emit(op, result, node.required(x, index))
+    return result
+
+
+@onnx_form("Identity", "Dropout")
+def identity(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """At inference both hand their input on: the output is another name of it."""
+    return node.required(x, 0)

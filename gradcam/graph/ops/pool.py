@@ -1,0 +1,140 @@
+"""Max and average pooling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.operators import keeps_axis_0, operator
+from gradcam.graph.windows import windows
+from gradcam.ops._call import Attributes
+from gradcam.ops.pool import pool_attributes, pool_output_shape
+
+if TYPE_CHECKING:
+    from gradcam.graph.plan import PlanBuilder
+
+
+def _attributes(shape: Shape, attrs: dict[str, Any]) -> Attributes:
+    options = {name: attrs[name] for name in ("stride", "pad_lo", "pad_hi", "dilation", "ceil_mode", "count_include_pad")}
+    return pool_attributes(shape, attrs["kernel"], **options)
+
+
+class Pool:
+    """What max and average pooling share."""
+
+    picture_axis = staticmethod(keeps_axis_0)
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        """(N, C, *S) -> (N, C, *O)."""
+        x = node.inputs[0]
+        assert x is not None
+        options = {name: node.attrs[name] for name in ("stride", "pad_lo", "pad_hi", "dilation", "ceil_mode")}
+        return pool_output_shape(x.shape, node.attrs["kernel"], **options)
+
+
+@operator("MaxPool")
+class MaxPool(Pool):
+    """Largest value of each window; the first maximum takes the gradient."""
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        return [g.emit("MaxPoolGrad", node.inputs[0], dy, **node.attrs)]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x = node.inputs[0]
+        assert x is not None
+        p.step("pool_max_output", _attributes(x.shape, node.attrs), node.inputs, node.outputs)
+
+
+@operator("MaxPoolGrad")
+class MaxPoolGrad:
+    """dx of max pooling from x and dy."""
+
+    picture_axis = staticmethod(keeps_axis_0)
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        assert node.inputs[0] is not None
+        return node.inputs[0].shape
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        p.step("pool_max_input_grad", _attributes(node.outputs[0].shape, node.attrs), node.inputs, node.outputs)
+
+
+@operator("AveragePool")
+class AveragePool(Pool):
+    """Mean of each window."""
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        assert node.inputs[0] is not None
+        return [g.emit("AveragePoolGrad", dy, input_shape=node.inputs[0].shape, **node.attrs)]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x = node.inputs[0]
+        assert x is not None
+        p.step("pool_average_output", _attributes(x.shape, node.attrs), node.inputs, node.outputs)
+
+
+@operator("AveragePoolGrad")
+class AveragePoolGrad:
+    """dx of average pooling from dy."""
+
+    picture_axis = staticmethod(keeps_axis_0)
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        return tuple(node.attrs["input_shape"])
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        attrs = {name: value for name, value in node.attrs.items() if name != "input_shape"}
+        return [g.emit("AveragePool", dy, **attrs)]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        p.step("pool_average_input_grad", _attributes(node.outputs[0].shape, node.attrs), node.inputs, node.outputs)
+
+
+@onnx_form("MaxPool", "AveragePool")
+def pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """All attributes of ONNX, including auto_pad, ceil_mode and dilations; the indices of MaxPool are not computed."""
+    x = node.required(inputs, 0)
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise Unsupported("the second output (indices)")
+    if not 3 <= len(x.shape) <= 5:
+        raise node.bad(f"expected an input with 3 to 5 axes, got {x.shape}")
+    kernel = tuple(int(v) for v in node.attrs.get("kernel_shape", ()))
+    if len(kernel) != len(x.shape) - 2 or min(kernel) < 1:
+        raise node.bad(f"attribute 'kernel_shape': expected {len(x.shape) - 2} sizes, got {kernel}")
+    stride, pad_lo, pad_hi, dilation = windows(node, x.shape[2:], kernel)
+    for n, k, d, lo, hi in zip(x.shape[2:], kernel, dilation, pad_lo, pad_hi, strict=True):
+        extent = d * (k - 1) + 1
+        if min(lo, hi) < 0 or max(lo, hi) >= extent or n + lo + hi < extent:
+            raise node.bad(f"a window of {extent} does not fit {n} positions padded by ({lo}, {hi})")
+    return g.emit(
+        node.op_type,
+        x,
+        kernel=kernel,
+        stride=stride,
+        pad_lo=pad_lo,
+        pad_hi=pad_hi,
+        dilation=dilation,
+        ceil_mode=bool(node.attrs.get("ceil_mode", 0)),
+        count_include_pad=bool(node.attrs.get("count_include_pad", 0)),
+    )
+
+
+@onnx_form("GlobalMaxPool")
+def global_max_pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Max pooling with one window."""
+    x = node.required(inputs, 0)
+    ones, zeros = (1,) * (len(x.shape) - 2), (0,) * (len(x.shape) - 2)
+    options = {"stride": ones, "pad_lo": zeros, "pad_hi": zeros, "dilation": ones}
+    return g.emit("MaxPool", x, kernel=x.shape[2:], ceil_mode=False, count_include_pad=False, **options)

@@ -1,0 +1,80 @@
+"""Softmax and log-softmax along one axis."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
+from gradcam.graph.operators import Mixes, operator
+from gradcam.ops.softmax import softmax_attributes
+
+if TYPE_CHECKING:
+    from gradcam.graph.plan import PlanBuilder
+
+
+class Normaliser:
+    """What both share; attribute `axis` is non-negative."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        """Keep the shape of the input."""
+        assert node.inputs[0] is not None
+        return node.inputs[0].shape
+
+    @staticmethod
+    def picture_axis(node: Node, axes: list[int | None]) -> int | None:
+        """Refuse the normalised axis."""
+        if axes[0] == node.attrs["axis"]:
+            raise Mixes
+        return axes[0]
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        """Emit the gradient from the output, not from the input."""
+        return [g.emit("SoftmaxGrad", node.outputs[0], dy, axis=node.attrs["axis"], log=node.op == "LogSoftmax")]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        """Emit one step."""
+        attributes = softmax_attributes(node.outputs[0].shape, node.attrs["axis"], log=node.op == "LogSoftmax")
+        p.step("softmax_output", attributes, node.inputs, node.outputs, inplace=(0,))
+
+
+@operator("Softmax")
+class Softmax(Normaliser):
+    """y = exp(x) / sum exp(x)."""
+
+
+@operator("LogSoftmax")
+class LogSoftmax(Normaliser):
+    """y = x - log sum exp(x)."""
+
+
+@operator("SoftmaxGrad")
+class SoftmaxGrad:
+    """dx from y and dy."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        assert node.inputs[0] is not None
+        return node.inputs[0].shape
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        attributes = softmax_attributes(node.outputs[0].shape, node.attrs["axis"], log=node.attrs["log"])
+        p.step("softmax_input_grad", attributes, node.inputs, node.outputs, inplace=(1,))
+
+
+@onnx_form("Softmax", "LogSoftmax")
+def softmax(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Along one axis since opset 13; before it, over all axes from `axis` (default 1) on, flattened."""
+    x = node.required(inputs, 0)
+    rank = len(x.shape)
+    if node.opset >= 13:
+        return g.emit(node.op_type, x, axis=node.axis(int(node.attrs.get("axis", -1)), rank))
+    axis = node.axis(int(node.attrs.get("axis", 1)), rank)
+    flat = g.reshape(x, (*x.shape[:axis], prod(x.shape[axis:])))
+    return g.reshape(g.emit(node.op_type, flat, axis=axis), x.shape)

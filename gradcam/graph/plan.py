@@ -1,0 +1,232 @@
+"""Graph -> plan: steps for the C engine, with every buffer placed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam import _core
+from gradcam.graph.ir import Graph, Shape, Value
+from gradcam.graph.memory import Block, place
+from gradcam.graph.operators import OPERATORS
+from gradcam.ops import _call
+from gradcam.ops._call import Attributes
+
+__all__ = ["PackCache", "Plan", "PlanBuilder", "compile_plan"]
+
+ARENA, CONSTANT, INPUT, OUTPUT = range(4)
+REAL, INDEX = range(2)
+SERIAL_ELEMENTS = 1 << 16
+"""Plans that move fewer elements than this stay on one thread."""
+
+PackCache = dict[tuple[Any, ...], tuple[NDArray[Any], NDArray[Any]]]
+"""Packed weights by identity of the array and geometry of the pack (with the array, which keeps the identity valid)."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One call of a kernel. `inplace` lists the inputs that may be the same memory as the first output."""
+
+    kernel: str
+    attributes: Attributes
+    reads: tuple[Value | None, ...]
+    writes: tuple[Value, ...]
+    inplace: tuple[int, ...]
+
+
+class PlanBuilder:
+    """Collects the steps that the operators' lowering rules emit."""
+
+    def __init__(self, graph: Graph, real: np.dtype[Any], packs: PackCache) -> None:
+        self.graph, self.real, self.packs = graph, real, packs
+        self.steps: list[Step] = []
+        self._root: dict[Value, Value] = {}
+
+    def step(
+        self, kernel: str, attributes: Attributes, reads: Sequence[Value | None], writes: Sequence[Value], *, inplace: tuple[int, ...] = ()
+    ) -> None:
+        """Add a call of a kernel."""
+        self.steps.append(Step(kernel, attributes, tuple(reads), tuple(writes), inplace))
+
+    def alias(self, value: Value, source: Value) -> None:
+        """Let `value` be the memory of `source`."""
+        self._root[value] = self.root(source)
+
+    def root(self, value: Value) -> Value:
+        """Value whose memory `value` is."""
+        while value in self._root:
+            value = self._root[value]
+        return value
+
+    def temporary(self, shape: Shape) -> Value:
+        """Memory that only the steps of one operator use."""
+        return Value("temporary", shape, self.real)
+
+    def packed(self, kernel: str, attributes: Attributes, weight: Value) -> Value:
+        """Weights in the layout that a kernel wants: packed now and cached if constant, else by a step."""
+        source = self.root(weight)
+        count = _core.operands(kernel, _call.isa, self.real.char, attributes.ints, attributes.reals)[1][0]
+        if source.data is None:
+            result = self.temporary((count,))
+            self.step(kernel, attributes, (source,), (result,))
+            return result
+        key = (id(source.data), self.real.char, _call.isa, count, _pack_key(attributes))
+        if key not in self.packs:
+            data = np.ascontiguousarray(source.data)
+            self.packs[key] = (source.data, _call.call(kernel, attributes, [data], [(count,)])[0])
+        return Value(f"{weight.name}.packed", (count,), self.real, self.packs[key][1])
+
+
+def _pack_key(attributes: Attributes) -> tuple[int, ...]:
+    """What the packed layout of convolution weights depends on: all but the picture (rank, k, c, groups, kernel, gradient)."""
+    rank, _, c, k, groups = attributes.ints[:5]
+    return (rank, c, k, groups, *attributes.ints[5 + rank : 5 + 2 * rank], attributes.ints[-1])
+
+
+class Plan:
+    """A compiled graph: read-only, safe to run from several threads at once.
+
+    Attributes
+    ----------
+    inputs, outputs : list of Value
+        As in the graph; `run` takes and returns arrays in this order.
+    steps : list of Step
+        What runs, in order.
+    arena_bytes : int
+        Scratch memory for one picture.
+    """
+
+    def __init__(self, graph: Graph, real: np.dtype[Any], packs: PackCache) -> None:
+        builder = PlanBuilder(graph, real, packs)
+        for node in graph.nodes:
+            OPERATORS[node.op].lower(node, builder)
+        self.inputs, self.outputs, self.real = list(graph.inputs), list(graph.outputs), real
+        self.steps = builder.steps
+        layout = _Layout(builder)
+        self.arena_bytes = layout.arena_bytes
+        self.work = sum(w.size for s in self.steps for w in (*s.reads, *s.writes) if w is not None)
+        self._plan = _core.Plan(real.char, _call.isa, layout.arena_bytes, tuple(layout.buffers), tuple(layout.encoded))
+
+    def run_bytes(self, pictures: int, workers: int) -> int:
+        """Bytes that a run takes beside its arrays."""
+        return self._plan.run_bytes(pictures, workers)
+
+    def workers(self, pictures: int, workers: int) -> int:
+        """Threads worth using for so many pictures."""
+        return 1 if self.work * pictures < SERIAL_ELEMENTS else workers
+
+    def run(self, arrays: Sequence[NDArray[Any]], pictures: int, workers: int) -> list[NDArray[Any]]:
+        """Run all pictures.
+
+        Parameters
+        ----------
+        arrays : sequence of ndarray
+            C-contiguous, one per input: `pictures` blocks of the input's shape, or one block that serves all.
+        pictures, workers : int
+            How many pictures, and how many threads at the most.
+
+        Returns
+        -------
+        list of ndarray
+            One per output, with the pictures along axis 0.
+        """
+        results = [np.empty((pictures * v.shape[0] if v.shape else pictures, *v.shape[1:]), v.dtype) for v in self.outputs]
+        if pictures:
+            poll = threading.current_thread() is threading.main_thread()
+            self._plan.run(tuple(arrays), tuple(results), pictures, self.workers(pictures, workers), poll)
+        return results
+
+
+class _Layout:
+    """Buffers of a plan: which values share memory, where each lies, and the steps in terms of buffer numbers."""
+
+    def __init__(self, builder: PlanBuilder) -> None:
+        self.builder = builder
+        self.numbers: dict[Value, int] = {}
+        self.buffers: list[tuple[int, int, int, Any]] = []
+        self.merged: dict[Value, Value] = {}
+        self.copies: list[Step] = []
+        self._fix_outputs()
+        self._merge_in_place()
+        self._place()
+        self.encoded = [self._encode(s) for s in (*builder.steps, *self.copies)]
+
+    def owner(self, value: Value) -> Value:
+        """Value whose buffer `value` lies in."""
+        value = self.builder.root(value)
+        while value in self.merged:
+            value = self.builder.root(self.merged[value])
+        return value
+
+    def _fix_outputs(self) -> None:
+        """Give inputs, constants and outputs their buffers; outputs that are another's memory are copied at the end."""
+        graph = self.builder.graph
+        for slot, value in enumerate(graph.inputs):
+            self._add(value, INPUT, slot)
+        taken: set[Value] = set()
+        for slot, value in enumerate(graph.outputs):
+            owner = self.builder.root(value)
+            if owner in self.numbers or owner in taken or owner.data is not None:
+                copy = Value(f"{value.name}.copy", value.shape, value.dtype)
+                size = prod(value.shape)
+                self.copies.append(Step("copy_output", Attributes((1, size, size, 0, 1, size, 0, 1)), (owner,), (copy,), ()))
+                owner = copy
+            taken.add(owner)
+            self._add(owner, OUTPUT, slot)
+
+    def _add(self, value: Value, place_: int, detail: Any) -> None:
+        self.numbers[value] = len(self.buffers)
+        self.buffers.append((place_, REAL if value.is_real else INDEX, value.size, detail))
+
+    def _merge_in_place(self) -> None:
+        """Let an elementwise step write over an input that nothing reads afterwards."""
+        last: dict[Value, int] = {}
+        for i, step in enumerate((*self.builder.steps, *self.copies)):
+            last.update((self.builder.root(v), i) for v in step.reads if v is not None)
+        for i, step in enumerate(self.builder.steps):
+            for position in step.inplace:
+                value = step.reads[position]
+                if value is None:
+                    continue
+                source, target = self.owner(value), self.builder.root(step.writes[0])
+                if source in self.numbers or source.data is not None or source is target or source.size != target.size:
+                    continue
+                if last[self.builder.root(value)] > i or last.get(source, i) > i or sum(v is not None and self.owner(v) is source for v in step.reads) > 1:
+                    continue
+                self.merged[source] = target
+                last[target] = max(last.get(target, i), i)
+                break
+
+    def _place(self) -> None:
+        """Place everything else in the arena by the time it lives."""
+        blocks: dict[Value, Block] = {}
+        itemsize = self.builder.real.itemsize
+        for i, step in enumerate((*self.builder.steps, *self.copies)):
+            for value in (*step.writes, *(v for v in step.reads if v is not None)):
+                owner = self.owner(value)
+                if owner in self.numbers:
+                    continue
+                if owner.data is not None:
+                    self._add(owner, CONSTANT, np.ascontiguousarray(owner.data))
+                elif owner in blocks:
+                    blocks[owner].last = i
+                else:
+                    blocks[owner] = Block(owner.size * (itemsize if owner.is_real else 8), i, i)
+        self.arena_bytes = place(list(blocks.values()))
+        for value, block in blocks.items():
+            self._add(value, ARENA, block.offset)
+
+    def _encode(self, step: Step) -> tuple[str, tuple[int, ...], tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
+        reads = tuple(-1 if v is None else self.numbers[self.owner(v)] for v in step.reads)
+        return step.kernel, step.attributes.ints, step.attributes.reals, reads, tuple(self.numbers[self.owner(v)] for v in step.writes)
+
+
+def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None) -> Plan:
+    """Compile a graph; `packs` shares packed weights between the plans of a model."""
+    return Plan(graph, real, {} if packs is None else packs)

@@ -1,0 +1,121 @@
+"""A model as it was read: nodes without shapes, which become a graph once the input shapes are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import gradcam.graph.ops  # noqa: F401  (fills the registries)
+from gradcam.errors import ModelFormatError, UnsupportedOpError
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Graph, Shape, Value
+from gradcam.graph.onnx_form import ONNX_FORMS, OnnxNode, Unsupported
+
+__all__ = ["Dim", "InputSpec", "Source"]
+
+Dim = int | str
+"""Size of an axis: a number, or the name of a symbolic size."""
+
+MAX_ELEMENTS = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """An input of a model file."""
+
+    name: str
+    dims: tuple[Dim, ...]
+
+
+@dataclass(slots=True)
+class Source:
+    """Nodes in topological order, initializers, inputs and outputs of a model file."""
+
+    nodes: list[OnnxNode]
+    initializers: dict[str, NDArray[Any]]
+    inputs: list[InputSpec]
+    outputs: list[str]
+    metadata: dict[str, str] = field(default_factory=dict)
+    path: str | None = None
+
+    def needed(self, outputs: Iterable[str]) -> list[OnnxNode]:
+        """Nodes that `outputs` are computed from."""
+        wanted = set(outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.outputs):
+                wanted.update(node.inputs)
+                kept.append(node)
+        return kept[::-1]
+
+    def build(self, shapes: Mapping[str, Shape], real: np.dtype[Any], outputs: Iterable[str] | None = None) -> tuple[Graph, dict[str, Value]]:
+        """Return the graph for given input shapes, and the value of every tensor name.
+
+        Parameters
+        ----------
+        shapes : mapping
+            Shape of every input.
+        real : dtype
+            float32, or float64 for a computation in double precision.
+        outputs : iterable of str, optional
+            Outputs wanted; what only others need is left out.
+
+        Raises
+        ------
+        UnsupportedOpError
+            Lists every node that cannot be run.
+        ModelFormatError
+            A node is malformed, or does not fit the shapes.
+        """
+        outputs = list(self.outputs if outputs is None else outputs)
+        g = Builder(real)
+        names: dict[str, Value] = {spec.name: g.input(spec.name, shapes[spec.name]) for spec in self.inputs}
+        problems: list[str] = []
+        missing: set[str] = set()
+        for node in self.needed(outputs):
+            if missing.intersection(node.inputs):
+                missing.update(node.outputs)
+                continue
+            try:
+                self._emit(node, names, g)
+            except Unsupported as problem:
+                problems.append(f"{node.label}: {problem}")
+                missing.update(node.outputs)
+        if problems:
+            raise UnsupportedOpError(problems)
+        g.graph.outputs = [self._value(name, names, g) for name in outputs]
+        return g.graph, names
+
+    def _value(self, name: str, names: dict[str, Value], g: Builder) -> Value:
+        if name not in names and name in self.initializers:
+            names[name] = g.constant(self.initializers[name], name)
+        if name not in names:
+            raise ModelFormatError(f"tensor '{name}' is read but never computed", path=self.path, where=name)
+        return names[name]
+
+    def _emit(self, node: OnnxNode, names: dict[str, Value], g: Builder) -> None:
+        """Emit one node and name its outputs."""
+        form = ONNX_FORMS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if form is None:
+            raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'})")
+        inputs = [self._value(name, names, g) if name else None for name in node.inputs]
+        try:
+            result = form(node, inputs, g)
+        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ModelFormatError):
+                raise
+            raise ModelFormatError(f"{node.label}: {error}", path=self.path, where=node.name) from error
+        values = result if isinstance(result, list) else [result]
+        fresh = {v for n in g.graph.nodes[-len(values) - 4 :] for v in n.outputs}
+        for name, value in zip(node.outputs, values, strict=False):
+            if math.prod(value.shape) > MAX_ELEMENTS:
+                raise ModelFormatError(f"{node.label}: an array of shape {value.shape} is too large", path=self.path, where=node.name)
+            if name:
+                names[name] = value
+                if value in fresh and value.name not in names:
+                    value.name = name

@@ -1,0 +1,10 @@
+"""Grad-CAM."""
+
+from gradcam.methods.base import CamBuilder, CamNodes, method
+
+
+@method("gradcam", needs=("activations", "gradients"), paper="Selvaraju et al., Grad-CAM, ICCV 2017, equations 1 and 2")
+def grad_cam(c: CamBuilder) -> CamNodes:
+    """``L(x) = sum_k alpha_k A_k(x)`` with ``alpha_k = mean_x dS/dA_k(x)``; the ReLU belongs to post-processing."""
+    weights = c.channel_mean(c.gradients)
+    return CamNodes(raw=c.combine(weights), weights=weights)

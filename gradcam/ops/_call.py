@@ -1,0 +1,120 @@
+"""One kernel of the C core on plain arrays: checks, allocation, call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam import _core
+from gradcam.environment import resolve_threads
+
+__all__ = ["Attributes", "array", "call", "isa"]
+
+isa: str = _core.isa
+"""The ISA level that kernels run at (tests change it)."""
+
+SERIAL_ELEMENTS = 1 << 14
+"""Calls that touch fewer elements than this stay on one thread: opening a region costs more than it saves."""
+
+
+class Attributes(NamedTuple):
+    """What a kernel is told besides its arrays; the order is stated in the kernel family's C header."""
+
+    ints: tuple[int, ...]
+    reals: tuple[float, ...] = ()
+
+
+def call(
+    kernel: str,
+    attributes: Attributes,
+    inputs: Sequence[NDArray[Any] | None],
+    outputs: Sequence[tuple[int, ...]],
+    *,
+    num_threads: int | None = None,
+    index_output: bool = False,
+) -> tuple[NDArray[Any], ...]:
+    """Run one kernel and return its new output arrays.
+
+    Parameters
+    ----------
+    kernel : str
+        Name in the kernel table.
+    attributes : Attributes
+        Geometry, as the kernel's header states it.
+    inputs : sequence of ndarray or None
+        C-contiguous arrays of one floating type (indices: int64); None for an absent operand.
+    outputs : sequence of tuple of int
+        Shapes of the results.
+    num_threads : int, optional
+        See `gradcam.set_num_threads`.
+    index_output : bool
+        The results are int64 indices.
+    """
+    dtype = next(x.dtype for x in inputs if x is not None and x.dtype.kind == "f")
+    results = tuple(np.empty(shape, np.int64 if index_output else dtype) for shape in outputs)
+    touched = sum(x.size for x in inputs if x is not None) + sum(y.size for y in results)
+    workers = resolve_threads(num_threads)
+    if touched < SERIAL_ELEMENTS:
+        workers = 1
+    _core.call(kernel, isa, dtype.char, attributes.ints, attributes.reals, tuple(inputs), results, workers)
+    return results
+
+
+def array(
+    function: str,
+    argument: str,
+    value: object,
+    *,
+    ndim: tuple[int, int] | None = None,
+    like: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Return `value` as a C-contiguous float32 or float64 array.
+
+    Parameters
+    ----------
+    function, argument : str
+        Named in the error message.
+    value : array_like
+        Floating-point numbers; float16 (and bfloat16 of ml_dtypes) is widened to float32, byte-swapped arrays are converted.
+    ndim : (int, int), optional
+        Smallest and largest number of axes allowed.
+    like : ndarray, optional
+        The result must have the dtype of this array.
+
+    Raises
+    ------
+    TypeError
+        For integers, booleans, complex numbers, objects, tensors that require gradients, or a dtype other than that of `like`.
+    ValueError
+        For a wrong number of axes.
+    """
+    result = _as_numpy(function, argument, value)
+    if result.dtype.kind == "V" and result.dtype.name == "bfloat16" or result.dtype == np.float16:
+        result = result.astype(np.float32)
+    if result.dtype.kind != "f" or result.dtype.itemsize not in (4, 8):
+        raise TypeError(f"{function}: {argument}: expected float32 or float64, got {result.dtype}")
+    if like is not None and result.dtype.newbyteorder("=") != like.dtype:
+        raise TypeError(f"{function}: {argument}: expected {like.dtype} like the first array, got {result.dtype}")
+    if ndim is not None and not ndim[0] <= result.ndim <= ndim[1]:
+        wanted = str(ndim[0]) if ndim[0] == ndim[1] else f"{ndim[0]} to {ndim[1]}"
+        raise ValueError(f"{function}: {argument}: expected {wanted} axes, got {result.ndim} (shape {result.shape})")
+    return np.require(result, result.dtype.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _as_numpy(function: str, argument: str, value: object) -> NDArray[Any]:
+    """Follow the order of acceptance: ndarray, `__array__` and buffers, DLPack on the CPU."""
+    if isinstance(value, np.ndarray):
+        return value
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{function}: {argument}: expected an array, got a tensor that requires gradients: call .detach() first")
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        raise TypeError(f"{function}: {argument}: expected float32 or float64, got a bfloat16 tensor: call .float() first")
+    device = str(getattr(value, "device", "cpu"))
+    if not device.startswith("cpu") and "cpu" not in device.lower():
+        raise TypeError(f"{function}: {argument}: expected an array on the CPU, got one on {device}: copy it to the CPU first")
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)  # type: ignore[arg-type]
+    return np.asarray(value)

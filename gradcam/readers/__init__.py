@@ -1,0 +1,1 @@
+"""Readers: model files and framework objects to `gradcam.graph.source.Source`."""
