@@ -310,6 +310,25 @@ GCAM_FN(cam_map_rows)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptr
     }
 }
 
+/* The same for any strides; not specialised, for these are rare. */
+static __attribute__((noinline)) void
+GCAM_FN(cam_map_any)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
+                     gcam_cam_strides us, const real_t *restrict a, gcam_cam_strides as, real_t *restrict map)
+{
+    double sums[GCAM_CAM_TILE] = {0};
+    for (ptrdiff_t k = 0; k < channels; k++) {
+        for (ptrdiff_t x = 0; x < n; x += GCAM_LANES_F64) {
+            const gcam_vec_f64 term = GCAM_FN(cam_map_term)(
+                what, omit_nan, GCAM_FN(cam_load)(u + k * us.c + x * us.x, us.x, n - x),
+                GCAM_FN(cam_load)(a + k * as.c + x * as.x, as.x, n - x));
+            gcam_store_f64(sums + x, gcam_load_f64(sums + x) + term);
+        }
+    }
+    for (ptrdiff_t x = 0; x < n; x++) {
+        map[x] = (real_t)sums[x];
+    }
+}
+
 /* Lane j of row i becomes lane i of row j: blocks of 1 x 1, 2 x 2, ... numbers change places. */
 GCAM_INLINE void
 GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
@@ -337,70 +356,92 @@ GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
 #undef GCAM_CAM_SWAP
 }
 
-/* Adds n channels (as many as lanes, or fewer) to the sums of as many positions as lanes; row i of u is at u[i]. The
- * square of terms is transposed, so that a vector holds one channel of all positions. */
+/* Adds n channels (as many as lanes, or fewer) to the sums of as many positions as lanes. The square of terms is
+ * transposed, so that a vector holds one channel of all positions. */
 GCAM_INLINE gcam_vec_f64
-GCAM_FN(cam_map_square)(gcam_cam_term what, bool omit_nan, ptrdiff_t n, const real_t *u, ptrdiff_t ux, const real_t *a, ptrdiff_t ax, gcam_vec_f64 sum)
+GCAM_FN(cam_map_square)(gcam_cam_term what, bool omit_nan, ptrdiff_t n, const real_t *u, ptrdiff_t ux, const real_t *a,
+                        ptrdiff_t ax, gcam_vec_f64 sum)
 {
     gcam_vec_f64 terms[GCAM_LANES_F64];
-    for (int i = 0; i < GCAM_LANES_F64; i++) {
-        terms[i] = GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + i * ux, 1, n),
-                                         GCAM_FN(cam_load)(a + i * ax, 1, n));
+    for (ptrdiff_t x = 0; x < GCAM_LANES_F64; x++) {
+        terms[x] = GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + x * ux, 1, n),
+                                         GCAM_FN(cam_load)(a + x * ax, 1, n));
     }
     GCAM_FN(cam_transpose)(terms);
-    for (int i = 0; i < GCAM_LANES_F64; i++) {
-        sum += terms[i];
+    for (int k = 0; k < GCAM_LANES_F64; k++) {
+        sum += terms[k];
     }
     return sum;
 }
 
-/* map[x] of n <= GCAM_CAM_ABREAST positions whose channels are adjacent. */
+/* map[x] for skip <= x < GCAM_CAM_ABREAST where channels are adjacent. */
 GCAM_INLINE void
-GCAM_FN(cam_map_columns)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
-                         ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ax, real_t *restrict map)
+GCAM_FN(cam_map_columns)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t skip,
+                         const real_t *restrict u, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ax,
+                         real_t *restrict map)
 {
-    enum { W = GCAM_LANES_F64, V = GCAM_CAM_ABREAST / W };
-    gcam_vec_f64 sums[V] = {{0}};
-    for (ptrdiff_t k = 0; k < channels; k += GCAM_CAM_GROUP) {
-        gcam_vec_f64 s[V];
-        for (int v = 0; v < V; v++) s[v] = sums[v];
-        if (ux == 0)
-        for (int q = 0; q < GCAM_CAM_GROUP; q += W)
-        for (int v = 0; v < V; v++)
-        s[v] = GCAM_FN(cam_map_square)(what, omit_nan, W, u + k + q + v * W * ux, ux, a + k + q + v * W * ax, ax, s[v]);
-        else
-        for (int v = 0; v < V; v++)
-        for (int q = 0; q < GCAM_CAM_GROUP; q += W)
-        s[v] = GCAM_FN(cam_map_square)(what, omit_nan, W, u + k + q + v * W * ux, ux, a + k + q + v * W * ax, ax, s[v]);
-        for (int v = 0; v < V; v++) sums[v] = s[v];
+    enum { W = GCAM_LANES_F64, VECTORS = GCAM_CAM_ABREAST / W };
+    /* Of two arrays, a cache line of each row is used up before the next rows: so many rows a power of two apart would
+     * drive each other out. Of one, all rows side by side hide the latency of the sums. */
+    const ptrdiff_t step = ux == 0 ? W : GCAM_CAM_GROUP;
+    gcam_vec_f64 sums[VECTORS] = {{0}};
+    for (ptrdiff_t begin = 0; begin < channels; begin += step) {
+        for (ptrdiff_t v = 0; v < VECTORS; v++) {
+            const real_t *u_rows = u + v * W * ux, *a_rows = a + v * W * ax;
+            for (ptrdiff_t k = begin; k < begin + step && k < channels; k += W) {
+                sums[v] = k + W <= channels
+                              ? GCAM_FN(cam_map_square)(what, omit_nan, W, u_rows + k, ux, a_rows + k, ax, sums[v])
+                              : GCAM_FN(cam_map_square)(what, omit_nan, channels - k, u_rows + k, ux, a_rows + k, ax,
+                                                        sums[v]);
+            }
+        }
     }
-    for (ptrdiff_t x = 0; x < n; x++) {
+    for (ptrdiff_t x = skip; x < GCAM_CAM_ABREAST; x++) {
         map[x] = (real_t)sums[x / W][x % W];
     }
 }
 
-/* The share of `worker`. `ux` is the stride us.x of u where positions are adjacent. */
+/* The positions [begin, end). `ux` is the stride us.x of u where positions are adjacent. */
 GCAM_INLINE void
-GCAM_FN(cam_map)(gcam_cam_term what, bool omit_nan, const gcam_cam_geom *g, const real_t *restrict u, gcam_cam_strides us,
-                 ptrdiff_t ux, const real_t *restrict a, real_t *restrict map, int worker, int workers)
+GCAM_FN(cam_map_range)(gcam_cam_term what, bool omit_nan, const gcam_cam_geom *g, const real_t *restrict u,
+                       gcam_cam_strides us, ptrdiff_t ux, const real_t *restrict a, real_t *restrict map,
+                       ptrdiff_t begin, ptrdiff_t end)
 {
     const gcam_cam_strides as = g->a;
-    const bool rows = as.x == 1 && us.x == ux && g->positions > 1, columns = !rows && as.c == 1 && us.c == 1;
-    const ptrdiff_t tile = columns ? GCAM_CAM_ABREAST : GCAM_CAM_TILE;
+    if (as.x == 1 && us.x == ux && g->positions > 1) {
+        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_TILE) {
+            const ptrdiff_t n = end - x < GCAM_CAM_TILE ? end - x : GCAM_CAM_TILE;
+            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u + x * ux, us.c, ux, a + x, as.c, 1, map + x);
+        }
+    } else if (as.c == 1 && us.c == 1 && g->positions >= GCAM_CAM_ABREAST) {
+        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_ABREAST) {
+            /* The last positions come together with some before them. */
+            const ptrdiff_t first = x + GCAM_CAM_ABREAST <= end ? x : end - GCAM_CAM_ABREAST;
+            GCAM_FN(cam_map_columns)(what, omit_nan, g->channels, x - first, u + first * us.x, us.x, a + first * as.x,
+                                     as.x, map + first);
+        }
+    } else {
+        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_TILE) {
+            const ptrdiff_t n = end - x < GCAM_CAM_TILE ? end - x : GCAM_CAM_TILE;
+            GCAM_FN(cam_map_any)(what, omit_nan, g->channels, n, u + x * us.x, us, a + x * as.x, as, map + x);
+        }
+    }
+}
+
+/* The share of `worker`. */
+GCAM_INLINE void
+GCAM_FN(cam_map)(gcam_cam_term what, const gcam_cam_geom *g, const real_t *restrict u, gcam_cam_strides us,
+                 ptrdiff_t ux, const real_t *restrict a, real_t *restrict map, int worker, int workers)
+{
     const ptrdiff_t groups = g->positions / GCAM_CAM_GROUP + (g->positions % GCAM_CAM_GROUP > 0);
     ptrdiff_t begin, end;
     gcam_share(groups, worker, workers, &begin, &end);
+    begin *= GCAM_CAM_GROUP;
     end = end == groups ? g->positions : end * GCAM_CAM_GROUP;
-    for (ptrdiff_t x = begin * GCAM_CAM_GROUP; x < end; x += tile) {
-        const ptrdiff_t n = end - x < tile ? end - x : tile;
-        const real_t *u_tile = u + x * us.x, *a_tile = a + x * as.x;
-        if (rows) {
-            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u_tile, us.c, ux, a_tile, as.c, 1, map + x);
-        } else if (columns) {
-            GCAM_FN(cam_map_columns)(what, omit_nan, g->channels, n, u_tile, us.x, a_tile, as.x, map + x);
-        } else {
-            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u_tile, us.c, us.x, a_tile, as.c, as.x, map + x);
-        }
+    if (g->omit_nan) {
+        GCAM_FN(cam_map_range)(what, true, g, u, us, ux, a, map, begin, end);
+    } else {
+        GCAM_FN(cam_map_range)(what, false, g, u, us, ux, a, map, begin, end);
     }
 }
 
@@ -410,11 +451,7 @@ GCAM_FN(cam_combine)(const gcam_cam_geom *g, const real_t *restrict weights, con
 {
     (void)scratch;
     const gcam_cam_strides strides = {1, 0};
-    if (g->omit_nan) {
-        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, true, g, weights, strides, 0, activation, map, worker, workers);
-    } else {
-        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, false, g, weights, strides, 0, activation, map, worker, workers);
-    }
+    GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, g, weights, strides, 0, activation, map, worker, workers);
 }
 
 static void
@@ -423,10 +460,10 @@ GCAM_FN(cam_product)(const gcam_cam_geom *g, const real_t *restrict activation, 
 {
     (void)scratch;
     if (g->variant == 0) {
-        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, g->omit_nan, g, gradient, g->g, 1, activation, map, worker, workers);
+        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, g, gradient, g->g, 1, activation, map, worker, workers);
     } else if (g->variant == 1) {
-        GCAM_FN(cam_map)(GCAM_CAM_RELU_PRODUCT, g->omit_nan, g, gradient, g->g, 1, activation, map, worker, workers);
+        GCAM_FN(cam_map)(GCAM_CAM_RELU_PRODUCT, g, gradient, g->g, 1, activation, map, worker, workers);
     } else {
-        GCAM_FN(cam_map)(GCAM_CAM_RELU_FIRST, g->omit_nan, g, gradient, g->g, 1, activation, map, worker, workers);
+        GCAM_FN(cam_map)(GCAM_CAM_RELU_FIRST, g, gradient, g->g, 1, activation, map, worker, workers);
     }
 }

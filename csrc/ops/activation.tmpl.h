@@ -1,9 +1,8 @@
 /* Activation functions and their slopes, on one number: building blocks of ops/unary.tmpl.h and of fused epilogues.
  *
  * Exponentials have arguments <= 0 only, so that nothing overflows on the way to a finite result, and slopes come from
- * the exponential, not from 1 - y, which would lose their digits where the function is flat. Arguments that multiply an
- * exponential are cut off where it is 0 (GCAM_FLAT), so that the limits at infinity are values, not NaN. */
-#define GCAM_FLAT 40
+ * the exponential, not from 1 - y, which would lose their digits where the function is flat. What an
+ * exponential of 0 multiplies is not looked at, so that the limits at infinity are values, not NaN. */
 #define GCAM_SQRT_1_2 0.70710678118654752440
 #define GCAM_INV_SQRT_2PI 0.39894228040143267794
 #define GCAM_2_INV_SQRT_PI 1.12837916709551257390
@@ -85,8 +84,7 @@ GCAM_FN(softplus)(real_t x)
 GCAM_INLINE real_t
 GCAM_FN(erf_slope)(real_t x)
 {
-    const real_t a = GCAM_FN(clip)(GCAM_FN(abs)(x), 0, GCAM_FLAT);
-    return (real_t)GCAM_2_INV_SQRT_PI * GCAM_FN(exp_square)(1, a);
+    return (real_t)GCAM_2_INV_SQRT_PI * GCAM_FN(exp_square)(1, x);
 }
 
 /* factor * Q(a), Q the upper tail of the normal distribution, a >= 0, gauss = exp(-a^2 / 2). The factor goes in before the
@@ -106,18 +104,17 @@ GCAM_FN(normal_tail)(real_t factor, real_t a, real_t gauss)
 GCAM_INLINE real_t
 GCAM_FN(gelu)(real_t x)
 {
-    const real_t a = GCAM_FN(clip)(GCAM_FN(abs)(x), 0, GCAM_FLAT);
-    const real_t gauss = GCAM_FN(exp_square)((real_t)0.5, a);
-    const real_t below = GCAM_FN(normal_tail)(a, a, gauss);
+    const real_t a = GCAM_FN(abs)(x), gauss = GCAM_FN(exp_square)((real_t)0.5, a);
+    const real_t below = gauss == 0 ? 0 : GCAM_FN(normal_tail)(a, a, gauss);
     return x < 0 ? -below : x - below;
 }
 
 GCAM_INLINE real_t
 GCAM_FN(gelu_slope)(real_t x)
 {
-    const real_t a = GCAM_FN(clip)(GCAM_FN(abs)(x), 0, GCAM_FLAT);
-    const real_t gauss = GCAM_FN(exp_square)((real_t)0.5, a);
-    const real_t below = GCAM_FN(normal_tail)(1, a, gauss) - a * (real_t)GCAM_INV_SQRT_2PI * gauss;
+    const real_t a = GCAM_FN(abs)(x), gauss = GCAM_FN(exp_square)((real_t)0.5, a);
+    const real_t density = (real_t)GCAM_INV_SQRT_2PI * gauss;
+    const real_t below = gauss == 0 ? 0 : GCAM_FN(normal_tail)(1, a, gauss) - a * density;
     return x < 0 ? below : 1 - below;
 }
 
@@ -126,23 +123,23 @@ GCAM_FN(gelu_slope)(real_t x)
 GCAM_INLINE real_t
 GCAM_FN(gelu_tanh)(real_t x)
 {
-    const real_t a = GCAM_FN(clip)(GCAM_FN(abs)(x), 0, GCAM_FLAT);
+    const real_t a = GCAM_FN(abs)(x);
     const double w = (double)a;
     const real_t root = GCAM_FN(exp_wide)(-GCAM_SQRT_2_PI * (w + GCAM_GELU_CUBIC * w * w * w));
-    return (x < 0 ? -(a * root * root) : x) / (1 + root * root);
+    const real_t below = root == 0 ? 0 : a * root * root;
+    return (x < 0 ? -below : x) / (1 + root * root);
 }
 
 GCAM_INLINE real_t
 GCAM_FN(gelu_tanh_slope)(real_t x)
 {
-    const real_t a = GCAM_FN(clip)(GCAM_FN(abs)(x), 0, GCAM_FLAT);
+    const real_t a = GCAM_FN(abs)(x);
     const double w = (double)a;
     const real_t e = GCAM_FN(exp_wide)(-2 * GCAM_SQRT_2_PI * (w + GCAM_GELU_CUBIC * w * w * w));
     const real_t steep = (real_t)(2 * GCAM_SQRT_2_PI * (w + 3 * GCAM_GELU_CUBIC * w * w * w));
-    const real_t below = e / (1 + e) * (1 - steep / (1 + e));
+    const real_t below = e == 0 ? 0 : e / (1 + e) * (1 - steep / (1 + e));
     return x < 0 ? below : 1 - below;
 }
-#undef GCAM_FLAT
 #undef GCAM_SQRT_1_2
 #undef GCAM_INV_SQRT_2PI
 #undef GCAM_2_INV_SQRT_PI

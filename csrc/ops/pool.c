@@ -1,7 +1,9 @@
 #include "ops/pool.h"
 
-/* Sizes above this are refused, so that sums and products of a few of them cannot overflow. */
-#define LARGEST ((ptrdiff_t)1 << 30)
+/* Sizes above this are refused: a product of two fits into 64 bits, a padded row into 32. */
+#define LARGEST ((ptrdiff_t)1 << 28)
+/* Positions in a plane and in the padding of its last row are 32 bits wide in pool_max_input_grad. */
+#define LARGEST_PLANE ((ptrdiff_t)1 << 30)
 
 static gcam_status
 check_axis(gcam_pool_geom *g, int a, bool ceil_mode)
@@ -74,7 +76,8 @@ geom_init(gcam_pool_geom *g, const gcam_attributes *attributes, size_t *in, size
     if (!gcam_size_mul((size_t)n, (size_t)c, &planes) || !gcam_size_product(g->in, GCAM_MAX_SPACE, &in_plane)
         || !gcam_size_product(g->out, GCAM_MAX_SPACE, &out_plane) || !gcam_size_mul(planes, in_plane, in)
         || !gcam_size_mul(planes, out_plane, out)
-        || !gcam_size_mul((size_t)(g->row + g->out[GCAM_MAX_SPACE - 1]), sizeof(double), &operands->scratch_bytes)) {
+        || !gcam_size_mul((size_t)(g->row + 2 * g->out[GCAM_MAX_SPACE - 1]), sizeof(double),
+                          &operands->scratch_bytes)) {
         return GCAM_E_SIZE;
     }
     g->planes = (ptrdiff_t)planes;
@@ -92,7 +95,9 @@ gcam_pool_max_input_grad_init(void *geom, const gcam_attributes *attributes, gca
 {
     GCAM_TRY(geom_init(geom, attributes, &operands->in[0], &operands->in[1], operands));
     operands->out[0] = operands->in[0];
-    return GCAM_OK;
+    const gcam_pool_geom *g = geom;
+    const ptrdiff_t plane = g->in[0] * g->in[1] * g->in[2];
+    return plane <= LARGEST_PLANE ? GCAM_OK : GCAM_E_SIZE;
 }
 
 gcam_status

@@ -14,7 +14,7 @@
  * mode the last window is dropped if it would start at or after in + pad_lo.
  *
  * Attributes: ints rank, n, c, in[rank], kernel[rank], stride[rank], pad_lo[rank], pad_hi[rank], dilation[rank],
- * ceil_mode, count_include_pad. Scratch: two rows. */
+ * ceil_mode, count_include_pad. Scratch: three rows. */
 #ifndef GCAM_OPS_POOL_H
 #define GCAM_OPS_POOL_H
 

@@ -140,27 +140,6 @@ GCAM_FN(pool_average_output)(const gcam_pool_geom *g, const real_t *restrict x, 
     GCAM_FN(pool_output)(g, false, x, y, scratch, worker, workers);
 }
 
-/* Position in the plane of the first maximum among rows (id, ih) and cells of the box; the box holds a cell. */
-GCAM_INLINE ptrdiff_t
-GCAM_FN(pool_first_maximum)(const gcam_pool_geom *g, const real_t *plane, const ptrdiff_t low[3],
-                            const ptrdiff_t high[3])
-{
-    ptrdiff_t best = (low[0] * g->in[1] + low[1]) * g->in[2] + low[2];
-    real_t largest = plane[best];
-    for (ptrdiff_t d = low[0]; d <= high[0]; d += g->dilation[0]) {
-        for (ptrdiff_t h = low[1]; h <= high[1]; h += g->dilation[1]) {
-            const ptrdiff_t row = (d * g->in[1] + h) * g->in[2];
-            for (ptrdiff_t w = low[2]; w <= high[2]; w += g->dilation[2]) {
-                const real_t value = plane[row + w];
-                const bool better = (value > largest) | ((value != value) & (largest == largest));
-                best = better ? row + w : best;
-                largest = better ? value : largest;
-            }
-        }
-    }
-    return best;
-}
-
 /* First and last cell of the input that window `o` of axis `a` holds; false if there is none. */
 static bool
 GCAM_FN(pool_cells)(const gcam_pool_geom *g, int a, ptrdiff_t o, ptrdiff_t *low, ptrdiff_t *high)
@@ -173,27 +152,91 @@ GCAM_FN(pool_cells)(const gcam_pool_geom *g, int a, ptrdiff_t o, ptrdiff_t *low,
     return first < end;
 }
 
+/* Positions in the plane, as wide as the real numbers so that both go through the same vector lanes. */
+#if GCAM_DTYPE_IS_F32
+typedef int32_t GCAM_FN(pool_position);
+#else
+typedef int64_t GCAM_FN(pool_position);
+#endif
+
+/* One tap of all windows of a row: row[o * stride] is the cell at position at + o * stride. */
+GCAM_INLINE void
+GCAM_FN(pool_find_tap)(const real_t *restrict row, ptrdiff_t at, ptrdiff_t count, ptrdiff_t stride,
+                       real_t *restrict largest, GCAM_FN(pool_position) *restrict position)
+{
+    typedef GCAM_FN(pool_position) integer;
+    const integer n = (integer)count, step = (integer)stride, first = (integer)at;
+    for (integer o = 0; o < n; o++) {
+        const real_t value = row[(ptrdiff_t)o * stride];
+        const bool better = (value > largest[o]) | ((value != value) & (largest[o] == largest[o]));
+        position[o] = better ? first + o * step : position[o];
+        largest[o] = better ? value : largest[o];
+    }
+}
+
+/* position[o] = where window (od, oh, o) has its first maximum; -1 if no cell is larger than -inf. */
+static void
+GCAM_FN(pool_find_row)(const gcam_pool_geom *g, const real_t *restrict plane, ptrdiff_t od, ptrdiff_t oh,
+                       real_t *restrict row, real_t *restrict largest, GCAM_FN(pool_position) *restrict position)
+{
+    const ptrdiff_t count = g->out[2], stride = g->stride[2];
+    ptrdiff_t low[2] = {0, 0}, high[2] = {-1, -1};
+    for (ptrdiff_t o = 0; o < count; o++) {
+        largest[o] = -(real_t)INFINITY;
+        position[o] = -1;
+    }
+    if (!GCAM_FN(pool_cells)(g, 0, od, &low[0], &high[0]) || !GCAM_FN(pool_cells)(g, 1, oh, &low[1], &high[1])) {
+        return;
+    }
+    for (ptrdiff_t d = low[0]; d <= high[0]; d += g->dilation[0]) {
+        for (ptrdiff_t h = low[1]; h <= high[1]; h += g->dilation[1]) {
+            const ptrdiff_t start = (d * g->in[1] + h) * g->in[2];
+            memcpy(row + g->pad_lo[2], plane + start, (size_t)g->in[2] * sizeof *row);
+            for (ptrdiff_t t = 0; t < g->kernel[2]; t++) {
+                const ptrdiff_t tap = t * g->dilation[2], at = start - g->pad_lo[2] + tap;
+                if (stride == 1) {
+                    GCAM_FN(pool_find_tap)(row + tap, at, count, 1, largest, position);
+                } else if (stride == 2) {
+                    GCAM_FN(pool_find_tap)(row + tap, at, count, 2, largest, position);
+                } else {
+                    GCAM_FN(pool_find_tap)(row + tap, at, count, stride, largest, position);
+                }
+            }
+        }
+    }
+}
+
+/* The first cell of a window, which is its first maximum if all cells are -inf; -1 if it has no cell. */
+static ptrdiff_t
+GCAM_FN(pool_first_cell)(const gcam_pool_geom *g, ptrdiff_t od, ptrdiff_t oh, ptrdiff_t ow)
+{
+    ptrdiff_t low[GCAM_MAX_SPACE], high;
+    const bool has_cell = GCAM_FN(pool_cells)(g, 0, od, &low[0], &high) && GCAM_FN(pool_cells)(g, 1, oh, &low[1], &high)
+                          && GCAM_FN(pool_cells)(g, 2, ow, &low[2], &high);
+    return has_cell ? (low[0] * g->in[1] + low[1]) * g->in[2] + low[2] : -1;
+}
+
 static void
 GCAM_FN(pool_max_input_grad)(const gcam_pool_geom *g, const real_t *restrict x, const real_t *restrict dy,
                              real_t *restrict dx, void *scratch, int worker, int workers)
 {
-    (void)scratch;
-    const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2];
-    ptrdiff_t begin, end, low[GCAM_MAX_SPACE], high[GCAM_MAX_SPACE];
+    const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2], rows = g->out[0] * g->out[1];
+    real_t *row = scratch, *largest = row + g->row;
+    GCAM_FN(pool_position) *position = (void *)(largest + g->out[2]);
+    GCAM_FN(pool_fill)(row, g->row, -(real_t)INFINITY);
+    ptrdiff_t begin, end;
     gcam_share(g->planes, worker, workers, &begin, &end);
-    const real_t *dy_row = dy + begin * g->out[0] * g->out[1] * g->out[2];
+    const real_t *dy_row = dy + begin * rows * g->out[2];
     for (ptrdiff_t p = begin; p < end; p++) {
-        const real_t *plane = x + p * in_plane;
         real_t *dx_plane = dx + p * in_plane;
         GCAM_FN(pool_fill)(dx_plane, in_plane, 0);
-        for (ptrdiff_t od = 0; od < g->out[0]; od++) {
-            const bool in_d = GCAM_FN(pool_cells)(g, 0, od, &low[0], &high[0]);
-            for (ptrdiff_t oh = 0; oh < g->out[1]; oh++, dy_row += g->out[2]) {
-                const bool in_h = GCAM_FN(pool_cells)(g, 1, oh, &low[1], &high[1]);
-                for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
-                    if (GCAM_FN(pool_cells)(g, 2, ow, &low[2], &high[2]) && in_d && in_h) {
-                        dx_plane[GCAM_FN(pool_first_maximum)(g, plane, low, high)] += dy_row[ow];
-                    }
+        for (ptrdiff_t r = 0; r < rows; r++, dy_row += g->out[2]) {
+            const ptrdiff_t od = r / g->out[1], oh = r % g->out[1];
+            GCAM_FN(pool_find_row)(g, x + p * in_plane, od, oh, row, largest, position);
+            for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
+                const ptrdiff_t at = position[ow] >= 0 ? position[ow] : GCAM_FN(pool_first_cell)(g, od, oh, ow);
+                if (at >= 0) {
+                    dx_plane[at] += dy_row[ow];
                 }
             }
         }

@@ -1,7 +1,8 @@
 /* Special functions for elementwise kernels.
  *
  * float64 takes them from libm. The float32 ones are straight-line arithmetic, which compilers turn into vector code:
- * selections instead of branches, integers only as bits. Without contraction the vector body and its tail round alike,
+ * selections instead of branches, integers only as bits. They select between results: an argument cut to its range
+ * beforehand makes gcc compute a copy of what follows for each case. Without contraction the vector body and its tail round alike,
  * so a value does not depend on its position nor on the ISA. Errors are within 4 ulp, subnormal results included;
  * NaN stays NaN. The polynomials are weighted minimax fits on the intervals stated beside them. */
 
@@ -41,15 +42,14 @@ GCAM_FN(expm1_reduced)(float r)
 GCAM_INLINE float
 GCAM_FN(exp_sum)(float hi, float lo)
 {
-    float x = hi < -104.0f ? -104.0f : hi;
-    x = x > 89.0f ? 89.0f : x;
-    const float shifted = x * GCAM_LOG2E + GCAM_ROUND;
+    const float shifted = hi * GCAM_LOG2E + GCAM_ROUND;
     const float n = shifted - GCAM_ROUND;
-    const float r = ((x - n * GCAM_LN2_HI) - n * GCAM_LN2_LO) + lo;
+    const float r = ((hi - n * GCAM_LN2_HI) - n * GCAM_LN2_LO) + lo;
     const uint32_t biased = GCAM_FN(bits)(shifted) - GCAM_FN(bits)(GCAM_ROUND) + 2 * 127;
     const uint32_t half = biased >> 1;
     const float factor = GCAM_FN(from_bits)(half << 23), rest = GCAM_FN(from_bits)((biased - half) << 23);
-    return (1.0f + GCAM_FN(expm1_reduced)(r)) * factor * rest;
+    const float y = (1.0f + GCAM_FN(expm1_reduced)(r)) * factor * rest;
+    return hi < -104.0f ? 0.0f : hi > 89.0f ? INFINITY : y;
 }
 
 GCAM_INLINE float
@@ -62,22 +62,28 @@ GCAM_FN(exp)(float x)
 GCAM_INLINE float
 GCAM_FN(exp_wide)(double x)
 {
-    double t = x < -110.0 ? -110.0 : x;
-    t = t > 90.0 ? 90.0 : t;
-    const float hi = (float)t;
-    return GCAM_FN(exp_sum)(hi, (float)(t - (double)hi));
+    const float hi = (float)x;
+    return GCAM_FN(exp_sum)(hi, (float)(x - (double)hi));
+}
+
+/* exp(-factor x^2) for a power of two as factor; x^2 is an exact square of a few bits and the small rest. */
+GCAM_INLINE float
+GCAM_FN(exp_square)(float factor, float x)
+{
+    const float head = GCAM_FN(from_bits)((GCAM_FN(bits)(x) + 0x800) & 0xfffff000);
+    return GCAM_FN(exp_sum)(-factor * head * head, -factor * (x - head) * (x + head));
 }
 
 /* exp(x) - 1 for x <= 0. */
 GCAM_INLINE float
 GCAM_FN(expm1_negative)(float x)
 {
-    const float t = x < -30.0f ? -30.0f : x;
-    const float shifted = t * GCAM_LOG2E + GCAM_ROUND;
+    const float shifted = x * GCAM_LOG2E + GCAM_ROUND;
     const float n = shifted - GCAM_ROUND;
-    const float r = (t - n * GCAM_LN2_HI) - n * GCAM_LN2_LO;
+    const float r = (x - n * GCAM_LN2_HI) - n * GCAM_LN2_LO;
     const float factor = GCAM_FN(from_bits)((GCAM_FN(bits)(shifted) - GCAM_FN(bits)(GCAM_ROUND) + 127) << 23);
-    return factor * GCAM_FN(expm1_reduced)(r) + (factor - 1.0f);
+    const float y = factor * GCAM_FN(expm1_reduced)(r) + (factor - 1.0f);
+    return x < -30.0f ? -1.0f : y;
 }
 
 /* log(1 + f) = f - (h - s (h + R)) with h = f^2 / 2, s = f / (2 + f), R = 2 atanh(s) / s - 2, for s^2 <= 1/9.
@@ -112,20 +118,12 @@ GCAM_FN(log)(float x)
     return x == 0.0f ? -INFINITY : y;
 }
 
-/* exp(-factor x^2) for a power of two as factor, x^2 as an exact square of a few bits and the small rest. */
-GCAM_INLINE float
-GCAM_FN(exp_square)(float factor, float x)
-{
-    const float head = GCAM_FN(from_bits)((GCAM_FN(bits)(x) + 0x800) & 0xfffff000);
-    return GCAM_FN(exp_sum)(-factor * head * head, -factor * (x - head) * (x + head));
-}
-
 /* exp(x^2) erfc(x) for x >= 0: u = 1 / (1 + 3x/8) times a polynomial of u about the middle of its range, which keeps
- * the terms small. An error of u would count threefold, hence double. Constant where exp(-x^2) is 0. */
+ * the terms small. An error of u would count threefold, hence double. Good for x <= 10.5; beyond, exp(-x^2) is 0. */
 GCAM_INLINE float
 GCAM_FN(erfcx)(double x)
 {
-    const double t = x > 10.5 ? 10.5 : x, inverse = 1.0 / (1.0 + 0.375 * t);
+    const double inverse = 1.0 / (1.0 + 0.375 * x);
     const float u = (float)inverse, w = (float)(inverse - 0.625);
     float p = -0x1.503408p-7f + w * -0x1.046f18p-5f;
     p = 0x1.829e30p-6f + w * (0x1.289464p-4f + w * p);
@@ -143,8 +141,7 @@ GCAM_FN(erf)(float x)
     p = -0x1.b80414p-6f + z * (0x1.5463cep-8f + z * p);
     p = -0x1.812740p-2f + z * (0x1.ce2d8cp-4f + z * p);
     const float inner = x + x * (0x1.06eba8p-3f + z * p);
-    const float far = a > 10.5f ? 10.5f : a;
-    const float outer = 1.0f - GCAM_FN(exp_square)(1.0f, far) * GCAM_FN(erfcx)((double)far);
+    const float outer = 1.0f - GCAM_FN(exp_square)(1.0f, a) * GCAM_FN(erfcx)((double)a);
     return a < 0.96875f ? inner : __builtin_copysignf(outer, x);
 }
 
