@@ -180,7 +180,8 @@ def _pick(rng: np.random.Generator, labels: IntArray, classes: IntArray) -> IntA
     first = np.searchsorted(labels[order], np.arange(11))
     classes = np.maximum(classes, 0)
     amount = first[classes + 1] - first[classes]
-    return order[first[classes] + rng.integers(0, amount)]
+    chosen: IntArray = order[first[classes] + rng.integers(0, amount)]
+    return chosen
 
 
 def _draw(rng: np.random.Generator, bank: FloatArray, index: IntArray, *, fragment: bool) -> _Items:
@@ -218,7 +219,8 @@ def _bilinear(bank: FloatArray, index: IntArray, at: FloatArray) -> FloatArray:
     corner = index[:, None] * side * side + low[:, 0] * side + low[:, 1]
     top = flat[corner] * (1 - fx) + flat[corner + 1] * fx
     bottom = flat[corner + side] * (1 - fx) + flat[corner + side + 1] * fx
-    return top * (1 - fy) + bottom * fy
+    value: FloatArray = top * (1 - fy) + bottom * fy
+    return value
 
 
 def _ink_box(opacity: FloatArray) -> IntArray:
@@ -226,7 +228,7 @@ def _ink_box(opacity: FloatArray) -> IntArray:
     ink = opacity >= _INK
     box = np.zeros((len(ink), 4), np.int64)
     for axis in (0, 1):
-        line = ink.any(axis=2 - axis)
+        line: NDArray[np.bool_] = np.any(ink, axis=2 - axis)
         box[:, axis] = line.argmax(axis=1)
         box[:, axis + 2] = np.where(line.any(axis=1), _PATCH - line[:, ::-1].argmax(axis=1), 0)
     return box
@@ -242,7 +244,7 @@ def _place(rng: np.random.Generator, extent: IntArray, taken: IntArray) -> IntAr
     apart = (a[..., :2] > b[..., 2:]) | (b[..., :2] > a[..., 2:])  # below or right of it, or above or left of it
     free = (apart.any(axis=3) | (b[..., 0] < 0)).all(axis=2)
     chosen = box[np.arange(n), free.argmax(axis=1)]
-    return np.where(free.any(axis=1, keepdims=True), chosen, -1)
+    return np.where(np.any(free, axis=1)[:, None], chosen, -1)
 
 
 def _place_digits(rng: np.random.Generator, extent: IntArray, present: NDArray[np.bool_]) -> IntArray:
@@ -264,7 +266,7 @@ def _paste(canvas: FloatArray, items: _Items, slot: int, slots: int, box: IntArr
     rows = np.flatnonzero(box[:, 0] >= 0)
     which = rows * slots + slot
     corner = box[rows, :2] - items.ink[which, :2] + _PATCH
-    windows = sliding_window_view(canvas, (_PATCH, _PATCH), axis=(1, 2), writeable=True)  # type: ignore[call-overload]
+    windows = sliding_window_view(canvas, (_PATCH, _PATCH), axis=(1, 2), writeable=True)
     under = windows[rows, corner[:, 0], corner[:, 1]]
     light = brightness[rows, None, None].astype(np.float32)
     windows[rows, corner[:, 0], corner[:, 1]] = under + items.opacity[which] * (light - under)

@@ -96,7 +96,7 @@ def train(network: nn.Module, images: Bytes, labels: Bytes, epochs: int, batch_s
         for index in order:
             loss = F.binary_cross_entropy_with_logits(network(as_input(images[index])), torch.from_numpy(labels[index]).float())
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             total += loss.item()
@@ -109,7 +109,7 @@ def fold_norms(trunk: nn.Sequential) -> nn.Sequential:
     layers = OrderedDict(trunk.named_children())
     for name in [name for name in layers if name.startswith("norm")]:
         norm, conv = layers.pop(name), name.replace("norm", "conv")
-        layers[conv] = fuse_conv_bn_eval(layers[conv], norm)  # type: ignore[type-var]
+        layers[conv] = fuse_conv_bn_eval(layers[conv], norm)  # type: ignore[arg-type]
     return nn.Sequential(layers)
 
 

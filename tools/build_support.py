@@ -63,7 +63,7 @@ def enabled(name: str) -> bool:
 
 
 def strip_fast_math(environ: MutableMapping[str, str]) -> None:
-    for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS"):
+    for name in ("CC", "LDSHARED", "CFLAGS", "CPPFLAGS", "LDFLAGS"):
         words = environ.get(name, "").split()
         dropped = [word for word in words if word in FAST_MATH]
         if dropped:

@@ -1,11 +1,5 @@
-/* Kernels of cam/cam.h, in vectors of doubles. Functions that take `what` are inlined with a constant, and so
- * specialised. */
-
-#if defined(__clang__)
-#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (gcam_mask_f64){__VA_ARGS__})
-#endif
+/* Kernels of cam/cam.h that sum over positions: the weights of channels. All arithmetic is in vectors of doubles.
+ * Functions that take `what` are inlined with a constant, and so specialised. */
 
 /* n numbers (all lanes if n >= GCAM_LANES_F64, else zeros behind them); a stride of 0 repeats one. */
 GCAM_INLINE gcam_vec_f64
@@ -35,10 +29,8 @@ GCAM_FN(cam_keep)(gcam_mask_f64 mask, gcam_vec_f64 v)
 GCAM_INLINE gcam_vec_f64
 GCAM_FN(cam_abs)(gcam_vec_f64 v)
 {
-    return (gcam_vec_f64)((gcam_mask_f64)v & INT64_MAX);
+    return (gcam_vec_f64)((gcam_mask_f64)v & (int64_t)INT64_MAX);
 }
-
-/* --- sums over positions: the weights of channels --- */
 
 GCAM_INLINE int
 GCAM_FN(cam_sums)(gcam_cam_sum what)
@@ -56,13 +48,13 @@ GCAM_FN(cam_sum_terms)(gcam_cam_sum what, double epsilon, gcam_vec_f64 p, gcam_v
     } else if (what == GCAM_CAM_CUBE) {
         terms[0] = r * r * r;
     } else if (what == GCAM_CAM_CANCELLED) {
-        const gcam_vec_f64 divisor = 2 + r * s, bound = 1e-12 * (2 + GCAM_FN(cam_abs)(r * s));
+        const gcam_vec_f64 divisor = 2.0 + r * s, bound = 1e-12 * (2.0 + GCAM_FN(cam_abs)(r * s));
         const gcam_mask_f64 cancelled = (GCAM_FN(cam_abs)(divisor) <= bound) & (bound < (double)INFINITY);
         terms[0] = GCAM_FN(cam_keep)(~cancelled, r / divisor);
         terms[1] = GCAM_FN(cam_keep)(cancelled, gcam_set1_f64(1));
     } else if (what == GCAM_CAM_DAMPED) {
-        const gcam_vec_f64 square = p * p, share = square / (2 * square + s * (square * p) + epsilon);
-        terms[0] = r * GCAM_FN(cam_keep)(p != 0, share);
+        const gcam_vec_f64 square = p * p, share = square / (2.0 * square + s * (square * p) + epsilon);
+        terms[0] = r * GCAM_FN(cam_keep)(p != (gcam_vec_f64){0}, share);
     } else {
         terms[0] = p * q;
         terms[1] = q;
@@ -137,8 +129,8 @@ GCAM_FN(cam_sum_columns)(gcam_cam_sum what, double epsilon, ptrdiff_t n, ptrdiff
             }
         }
         if (c < n) {
-            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + c, 1, n - c), GCAM_FN(cam_load)(q + c, 1, n - c),
-                                   gcam_load_f64(s + c), terms);
+            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + c, 1, n - c),
+                                   GCAM_FN(cam_load)(q + c, 1, n - c), gcam_load_f64(s + c), terms);
             for (int m = 0; m < count; m++) {
                 gcam_store_f64(&sums[m][j][c], gcam_load_f64(&sums[m][j][c]) + terms[m]);
             }
@@ -198,16 +190,16 @@ GCAM_FN(cam_channel_mean)(const gcam_cam_geom *g, const real_t *restrict gradien
 }
 
 static void
-GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict activation, const real_t *restrict gradient,
-                              real_t *restrict weights, real_t *restrict degenerate, void *scratch, int worker,
-                              int workers)
+GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict activation,
+                              const real_t *restrict gradient, real_t *restrict weights, real_t *restrict degenerate,
+                              void *scratch, int worker, int workers)
 {
     (void)scratch;
     ptrdiff_t begin, end;
     gcam_share(g->channels, worker, workers, &begin, &end);
     for (ptrdiff_t k = begin; k < end; k += GCAM_CAM_BLOCK) {
         const ptrdiff_t n = end - k < GCAM_CAM_BLOCK ? end - k : GCAM_CAM_BLOCK;
-        double total[3][GCAM_CAM_BLOCK], sums[3][GCAM_CAM_BLOCK] = {{0}};
+        double total[3][GCAM_CAM_BLOCK] = {{0}}, sums[3][GCAM_CAM_BLOCK] = {{0}};
         const double *none = GCAM_FN(cam_no_number);
         if (g->variant == 2) {
             GCAM_FN(cam_sum)(GCAM_CAM_CUBE, g, k, n, gradient, g->g, gradient, g->g, none, sums);
@@ -245,225 +237,5 @@ GCAM_FN(cam_xgrad_weights)(const gcam_cam_geom *g, const real_t *restrict activa
             weights[k + c] = cancelled ? 0 : (real_t)(sums[0][c] / divisor);
             degenerate[k + c] = cancelled ? 1 : 0;
         }
-    }
-}
-
-/* --- sums over channels: maps --- */
-
-GCAM_INLINE gcam_vec_f64
-GCAM_FN(cam_map_term)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_vec_f64 a)
-{
-    const gcam_vec_f64 product = (what == GCAM_CAM_RELU_FIRST ? gcam_relu_f64(u) : u) * a;
-    const gcam_vec_f64 term = what == GCAM_CAM_RELU_PRODUCT ? gcam_relu_f64(product) : product;
-    return omit_nan ? GCAM_FN(cam_keep)(term == term, term) : term;
-}
-
-/* Adds `count` channels to the sums of n positions: several at a time, so that a sum is not stored and loaded for every
- * term. */
-GCAM_INLINE void
-GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, const real_t *restrict u, ptrdiff_t uc,
-                     ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, double *restrict sums)
-{
-    gcam_mask_f64 lane;
-    for (int i = 0; i < GCAM_LANES_F64; i++) {
-        lane[i] = i;
-    }
-    ptrdiff_t x = 0;
-    for (; x + GCAM_LANES_F64 <= n; x += GCAM_LANES_F64) {
-        gcam_vec_f64 sum = gcam_load_f64(sums + x);
-        for (int k = 0; k < count; k++) {
-            sum += GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + x * ux, ux, GCAM_LANES_F64),
-                                         GCAM_FN(cam_load)(a + k * ac + x * ax, ax, GCAM_LANES_F64));
-        }
-        gcam_store_f64(sums + x, sum);
-    }
-    if (x < n) {
-        /* The vector that ends with the row, if there is a whole one: it adds 0 where the sum is done. */
-        const ptrdiff_t first = n >= GCAM_LANES_F64 ? n - GCAM_LANES_F64 : 0;
-        gcam_vec_f64 sum = gcam_load_f64(sums + first);
-        for (int k = 0; k < count; k++) {
-            const gcam_vec_f64 term
-                = GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + first * ux, ux, n - first),
-                                        GCAM_FN(cam_load)(a + k * ac + first * ax, ax, n - first));
-            sum += GCAM_FN(cam_keep)(lane >= x - first, term);
-        }
-        gcam_store_f64(sums + first, sum);
-    }
-}
-
-/* map[x] of n <= GCAM_CAM_TILE positions; where they are adjacent, ux is 1 (or 0: u is a weight) and ax is 1. */
-GCAM_INLINE void
-GCAM_FN(cam_map_rows)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
-                      ptrdiff_t uc, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax,
-                      real_t *restrict map)
-{
-    double sums[GCAM_CAM_TILE] = {0};
-    ptrdiff_t k = 0;
-    for (; k + 4 <= channels; k += 4) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 4, n, u + k * uc, uc, ux, a + k * ac, ac, ax, sums);
-    }
-    for (; k < channels; k++) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, sums);
-    }
-    for (ptrdiff_t x = 0; x < n; x++) {
-        map[x] = (real_t)sums[x];
-    }
-}
-
-/* The same for any strides; not specialised, for these are rare. */
-static __attribute__((noinline)) void
-GCAM_FN(cam_map_any)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
-                     gcam_cam_strides us, const real_t *restrict a, gcam_cam_strides as, real_t *restrict map)
-{
-    double sums[GCAM_CAM_TILE] = {0};
-    for (ptrdiff_t k = 0; k < channels; k++) {
-        for (ptrdiff_t x = 0; x < n; x += GCAM_LANES_F64) {
-            const gcam_vec_f64 term = GCAM_FN(cam_map_term)(
-                what, omit_nan, GCAM_FN(cam_load)(u + k * us.c + x * us.x, us.x, n - x),
-                GCAM_FN(cam_load)(a + k * as.c + x * as.x, as.x, n - x));
-            gcam_store_f64(sums + x, gcam_load_f64(sums + x) + term);
-        }
-    }
-    for (ptrdiff_t x = 0; x < n; x++) {
-        map[x] = (real_t)sums[x];
-    }
-}
-
-/* Lane j of row i becomes lane i of row j: blocks of 1 x 1, 2 x 2, ... numbers change places. */
-GCAM_INLINE void
-GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
-{
-#define GCAM_CAM_SWAP(distance, LOW, HIGH)                                                                             \
-    for (int i = 0; i < GCAM_LANES_F64; i++) {                                                                         \
-        if ((i & (distance)) == 0) {                                                                                   \
-            const gcam_vec_f64 low = rows[i], high = rows[i + (distance)];                                             \
-            rows[i] = GCAM_CAM_SHUFFLE(low, high, LOW);                                                                \
-            rows[i + (distance)] = GCAM_CAM_SHUFFLE(low, high, HIGH);                                                  \
-        }                                                                                                              \
-    }
-#define L(...) __VA_ARGS__
-#if GCAM_LANES_F64 == 2
-    GCAM_CAM_SWAP(1, L(0, 2), L(1, 3))
-#elif GCAM_LANES_F64 == 4
-    GCAM_CAM_SWAP(1, L(0, 4, 2, 6), L(1, 5, 3, 7))
-    GCAM_CAM_SWAP(2, L(0, 1, 4, 5), L(2, 3, 6, 7))
-#elif GCAM_LANES_F64 == 8
-    GCAM_CAM_SWAP(1, L(0, 8, 2, 10, 4, 12, 6, 14), L(1, 9, 3, 11, 5, 13, 7, 15))
-    GCAM_CAM_SWAP(2, L(0, 1, 8, 9, 4, 5, 12, 13), L(2, 3, 10, 11, 6, 7, 14, 15))
-    GCAM_CAM_SWAP(4, L(0, 1, 2, 3, 8, 9, 10, 11), L(4, 5, 6, 7, 12, 13, 14, 15))
-#endif
-#undef L
-#undef GCAM_CAM_SWAP
-}
-
-/* Adds n channels (as many as lanes, or fewer) to the sums of as many positions as lanes. The square of terms is
- * transposed, so that a vector holds one channel of all positions. */
-GCAM_INLINE gcam_vec_f64
-GCAM_FN(cam_map_square)(gcam_cam_term what, bool omit_nan, ptrdiff_t n, const real_t *u, ptrdiff_t ux, const real_t *a,
-                        ptrdiff_t ax, gcam_vec_f64 sum)
-{
-    gcam_vec_f64 terms[GCAM_LANES_F64];
-    for (ptrdiff_t x = 0; x < GCAM_LANES_F64; x++) {
-        terms[x] = GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + x * ux, 1, n),
-                                         GCAM_FN(cam_load)(a + x * ax, 1, n));
-    }
-    GCAM_FN(cam_transpose)(terms);
-    for (int k = 0; k < GCAM_LANES_F64; k++) {
-        sum += terms[k];
-    }
-    return sum;
-}
-
-/* map[x] for skip <= x < GCAM_CAM_ABREAST where channels are adjacent. */
-GCAM_INLINE void
-GCAM_FN(cam_map_columns)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t skip,
-                         const real_t *restrict u, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ax,
-                         real_t *restrict map)
-{
-    enum { W = GCAM_LANES_F64, VECTORS = GCAM_CAM_ABREAST / W };
-    /* Of two arrays, a cache line of each row is used up before the next rows: so many rows a power of two apart would
-     * drive each other out. Of one, all rows side by side hide the latency of the sums. */
-    const ptrdiff_t step = ux == 0 ? W : GCAM_CAM_GROUP;
-    gcam_vec_f64 sums[VECTORS] = {{0}};
-    for (ptrdiff_t begin = 0; begin < channels; begin += step) {
-        for (ptrdiff_t v = 0; v < VECTORS; v++) {
-            const real_t *u_rows = u + v * W * ux, *a_rows = a + v * W * ax;
-            for (ptrdiff_t k = begin; k < begin + step && k < channels; k += W) {
-                sums[v] = k + W <= channels
-                              ? GCAM_FN(cam_map_square)(what, omit_nan, W, u_rows + k, ux, a_rows + k, ax, sums[v])
-                              : GCAM_FN(cam_map_square)(what, omit_nan, channels - k, u_rows + k, ux, a_rows + k, ax,
-                                                        sums[v]);
-            }
-        }
-    }
-    for (ptrdiff_t x = skip; x < GCAM_CAM_ABREAST; x++) {
-        map[x] = (real_t)sums[x / W][x % W];
-    }
-}
-
-/* The positions [begin, end). `ux` is the stride us.x of u where positions are adjacent. */
-GCAM_INLINE void
-GCAM_FN(cam_map_range)(gcam_cam_term what, bool omit_nan, const gcam_cam_geom *g, const real_t *restrict u,
-                       gcam_cam_strides us, ptrdiff_t ux, const real_t *restrict a, real_t *restrict map,
-                       ptrdiff_t begin, ptrdiff_t end)
-{
-    const gcam_cam_strides as = g->a;
-    if (as.x == 1 && us.x == ux && g->positions > 1) {
-        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_TILE) {
-            const ptrdiff_t n = end - x < GCAM_CAM_TILE ? end - x : GCAM_CAM_TILE;
-            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u + x * ux, us.c, ux, a + x, as.c, 1, map + x);
-        }
-    } else if (as.c == 1 && us.c == 1 && g->positions >= GCAM_CAM_ABREAST) {
-        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_ABREAST) {
-            /* The last positions come together with some before them. */
-            const ptrdiff_t first = x + GCAM_CAM_ABREAST <= end ? x : end - GCAM_CAM_ABREAST;
-            GCAM_FN(cam_map_columns)(what, omit_nan, g->channels, x - first, u + first * us.x, us.x, a + first * as.x,
-                                     as.x, map + first);
-        }
-    } else {
-        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_TILE) {
-            const ptrdiff_t n = end - x < GCAM_CAM_TILE ? end - x : GCAM_CAM_TILE;
-            GCAM_FN(cam_map_any)(what, omit_nan, g->channels, n, u + x * us.x, us, a + x * as.x, as, map + x);
-        }
-    }
-}
-
-/* The share of `worker`. */
-GCAM_INLINE void
-GCAM_FN(cam_map)(gcam_cam_term what, const gcam_cam_geom *g, const real_t *restrict u, gcam_cam_strides us,
-                 ptrdiff_t ux, const real_t *restrict a, real_t *restrict map, int worker, int workers)
-{
-    const ptrdiff_t groups = g->positions / GCAM_CAM_GROUP + (g->positions % GCAM_CAM_GROUP > 0);
-    ptrdiff_t begin, end;
-    gcam_share(groups, worker, workers, &begin, &end);
-    begin *= GCAM_CAM_GROUP;
-    end = end == groups ? g->positions : end * GCAM_CAM_GROUP;
-    if (g->omit_nan) {
-        GCAM_FN(cam_map_range)(what, true, g, u, us, ux, a, map, begin, end);
-    } else {
-        GCAM_FN(cam_map_range)(what, false, g, u, us, ux, a, map, begin, end);
-    }
-}
-
-static void
-GCAM_FN(cam_combine)(const gcam_cam_geom *g, const real_t *restrict weights, const real_t *restrict activation,
-                     real_t *restrict map, void *scratch, int worker, int workers)
-{
-    (void)scratch;
-    const gcam_cam_strides strides = {1, 0};
-    GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, g, weights, strides, 0, activation, map, worker, workers);
-}
-
-static void
-GCAM_FN(cam_product)(const gcam_cam_geom *g, const real_t *restrict activation, const real_t *restrict gradient,
-                     real_t *restrict map, void *scratch, int worker, int workers)
-{
-    (void)scratch;
-    if (g->variant == 0) {
-        GCAM_FN(cam_map)(GCAM_CAM_PRODUCT, g, gradient, g->g, 1, activation, map, worker, workers);
-    } else if (g->variant == 1) {
-        GCAM_FN(cam_map)(GCAM_CAM_RELU_PRODUCT, g, gradient, g->g, 1, activation, map, worker, workers);
-    } else {
-        GCAM_FN(cam_map)(GCAM_CAM_RELU_FIRST, g, gradient, g->g, 1, activation, map, worker, workers);
     }
 }

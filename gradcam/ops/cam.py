@@ -1,0 +1,21 @@
+"""Attributes of the reductions of class-activation maps (`csrc/cam/cam.h`)."""
+
+from __future__ import annotations
+
+from gradcam.ops._call import Attributes
+
+__all__ = ["cam_attributes"]
+
+
+def cam_attributes(
+    channels: int,
+    positions: int,
+    a_strides: tuple[int, int],
+    g_strides: tuple[int, int],
+    *,
+    variant: int = 0,
+    omit_nan: bool = False,
+    epsilon: float = 0.0,
+) -> Attributes:
+    """Attributes of all kernels of the family; strides are (channel, position), in elements."""
+    return Attributes((channels, positions, *a_strides, *g_strides, variant, int(omit_nan)), (epsilon,))
