@@ -17,7 +17,7 @@ from gradcam.errors import require
 from gradcam.files import write_bytes
 from gradcam.postprocessing import flags as find_flags
 from gradcam.postprocessing import postprocess, warn_blank
-from gradcam.render.overlay import overlay
+from gradcam.render.overlay import as_rgb, overlay
 from gradcam.targets import ClassScore, Target
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Explanation:
         if self.preprocess is not None and image is self.image:
             finished = self.preprocess.place(finished, image.shape[:2])
             drawn = overlay(image, finished, alpha=alpha, cmap=cmap)
-            return np.where(np.isnan(finished)[..., None], _as_rgb(image), drawn)
+            return np.where(np.isnan(finished)[..., None], as_rgb("overlay", image), drawn)
         return overlay(image, finished, alpha=alpha, cmap=cmap)
 
     def plot(self, ax: Any = None, *, picture: int = 0) -> Any:
@@ -210,7 +210,3 @@ class Explanation:
 
         return encode_png(self.overlay())
 
-
-def _as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
-    rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-    return rgb if rgb.dtype == np.uint8 else np.rint(rgb * 255).astype(np.uint8)

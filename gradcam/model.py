@@ -203,6 +203,10 @@ class Model:
             results = {name: array[0] for name, array in results.items()}
         return results if len(names) > 1 else results[names[0]]
 
+    def forward_plan(self) -> Plan:
+        """Plan of a forward run at the declared sizes (`gradcam info --plan`)."""
+        return self._forward_plan(self._nominal, list(self._nominal.outputs))
+
     def _forward_plan(self, forward: Forward, names: Sequence[str]) -> Plan:
         values = [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]
         return compile_plan(prune(forward.folded(values)), forward.real, self._packs)

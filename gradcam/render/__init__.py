@@ -1,0 +1,1 @@
+"""Pictures: colour tables, overlays, panels."""
