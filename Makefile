@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := cli,plot,test,lint
 TORCH := torch==2.13.0
-# Where pip looks for torch beside its usual index, for example https://download.pytorch.org/whl/cpu
+# A package index to look for torch in beside the usual one
 TORCH_INDEX ?=
 
 C_FILES := $(shell find csrc $(wildcard tests/c) -name '*.[ch]')

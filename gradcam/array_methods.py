@@ -105,7 +105,9 @@ def _channel_axis(array: Floats, channel_axis: int) -> int:
 def _compile(method: str, compat: str, options: dict[str, Any], array: Floats, axis: int) -> Plan:
     g = Builder(array.dtype)
     shape = (1, *array.shape[1:])
-    nodes = find_method("cam", method).function(CamBuilder(g, g.input("activations", shape), g.input("gradients", shape), axis, compat_mode(compat)), **options)
+    nodes = find_method("cam", method).function(
+        CamBuilder(g, g.input("activations", shape), g.input("gradients", shape), axis, compat_mode(compat)), **options
+    )
     g.graph.outputs = [nodes.raw]
     return compile_plan(prune(g.graph), array.dtype)
 

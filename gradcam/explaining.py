@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gradcam.compat import Mode
 from gradcam.compat import mode as compat_mode
@@ -16,34 +17,37 @@ from gradcam.errors import LayerError, TargetError, require
 from gradcam.explanation import Explanation
 from gradcam.graph.explain_graph import Tail, entering_normaliser, explain_graph, gradient_graph
 from gradcam.graph.ir import Value
-from gradcam.graph.plan import Plan, compile_plan
+from gradcam.graph.plan import Plan
 from gradcam.methods import find_method
 from gradcam.methods.base import Method
 from gradcam.ops import _call
+from gradcam.session import Bound, Inputs, Session
 from gradcam.targets import ClassScore, Target, Top, Weighted, per_picture
 
-if TYPE_CHECKING:
-    from gradcam.model import Bound, Model
-
 __all__ = ["Request", "explain_rows", "gradient_rows"]
-
-Inputs = ArrayLike | Mapping[str, ArrayLike]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """The arguments of `Model.explain` besides inputs and targets."""
 
-    layer: str | None
-    method: str
-    compat: str
-    channel_axis: int | None
-    num_threads: int | None
-    batch_size: int | None
-    progress: bool
-    callback: Callable[[int, int], object] | None
-    relu: bool | None
-    options: dict[str, Any]
+    layer: str | None = None
+    method: str = "gradcam"
+    compat: str = "paper"
+    channel_axis: int | None = None
+    num_threads: int | None = None
+    batch_size: int | None = None
+    progress: bool = False
+    callback: Callable[[int, int], object] | None = None
+    relu: bool | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_keywords(cls, keywords: Mapping[str, Any]) -> Request:
+        """Take the arguments by name; all others are options of the method."""
+        own = {f.name for f in fields(cls)} - {"options"}
+        given = {name: value for name, value in keywords.items() if name in own}
+        return cls(**given, options={name: value for name, value in keywords.items() if name not in own})
 
 
 @dataclass(slots=True)
@@ -57,53 +61,59 @@ class _Column:
     degenerate: NDArray[Any] | None = None
 
 
-def explain_rows(model: Model, function: str, x: Inputs, targets: Sequence[Any], request: Request) -> list[Explanation]:
+def explain_rows(
+    session: Session, labels: Mapping[int, str], function: str, x: Inputs, targets: Sequence[Any], request: Request
+) -> list[Explanation]:
     """Explain each target for all pictures."""
     method, mode = find_method(function, request.method), compat_mode(request.compat)
     method.check_options(function, request.options)
     if request.batch_size is not None and request.batch_size < 1:
         raise ValueError(f"{function}: batch_size: expected at least 1, got {request.batch_size}")
-    bound = model._bind(function, x)
-    rows = [_resolve(model, bound, target, mode) for target in targets]
-    layer = _layer(model, bound, request.layer, rows)
+    bound = session.bind(function, x)
+    rows = [_resolve(labels, bound, target, mode) for target in targets]
+    layer = _layer(bound, request.layer, rows)
     axis = _axis(function, bound, layer, request.channel_axis)
     if not bound.forward.per_picture and bound.pictures > 1:
         raise ValueError(f"{function}: x: this model mixes the pictures of a batch, so only one picture at a time can be explained")
     columns = [_empty(bound, layer, axis, row, method) for row in rows]
     for pictures in _batches(bound.pictures, request):
         for group in _groups(rows, pictures):
-            plan, tails = _plan(model, bound, layer, axis, [row[group[0]] for row in rows], method, mode, request)
-            _run_group(model, bound, plan, tails, rows, group, columns, request.num_threads)
-    size = _picture_size(model, bound, layer)
+            plan, tails = _plan(session, bound, layer, axis, [row[group[0]] for row in rows], method, mode, request)
+            _run_group(session, bound, plan, tails, rows, group, columns, request.num_threads)
+    size = _picture_size(bound, layer)
     names = bound.forward.layers
     name = names[layer].name if layer in names else layer.name
-    return [_explanation(model, bound, column, name, method, mode, request, size, function) for column in columns]
+    return [_explanation(labels, bound, column, name, method, mode, request, size, function) for column in columns]
 
 
-def gradient_rows(model: Model, x: Inputs, layer_name: str | None, target: Any, num_threads: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def gradient_rows(
+    session: Session, labels: Mapping[int, str], x: Inputs, layer_name: str | None, target: Any, num_threads: int | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return activations and gradients of a layer; see `Model.activations_and_gradients`."""
-    bound = model._bind("activations_and_gradients", x)
-    row = _resolve(model, bound, target, compat_mode("paper"))
-    layer = _layer(model, bound, layer_name, [row])
+    bound = session.bind("activations_and_gradients", x)
+    row = _resolve(labels, bound, target, compat_mode("paper"))
+    layer = _layer(bound, layer_name, [row])
     if not bound.forward.per_picture and bound.pictures > 1:
-        raise ValueError("activations_and_gradients: x: this model mixes the pictures of a batch, so only one picture at a time is differentiated")
+        raise ValueError(
+            "activations_and_gradients: x: this model mixes the pictures of a batch, so only one picture at a time is differentiated"
+        )
     results = [np.empty((bound.pictures * layer.shape[0], *layer.shape[1:]), bound.forward.real) for _ in range(2)]
     for group in _groups([row], range(bound.pictures)):
         key = ("gradient", bound.key, layer, row[group[0]].structure(), _call.isa)
-        plan = model._plans.get(key, lambda first=row[group[0]]: _gradient_plan(model, bound, layer, first))
-        found = model._execute(plan, _part(bound, group), _arrays(bound, [row], group), num_threads)
+        plan = session.plans.get(key, partial(_gradient_plan, session, bound, layer, row[group[0]]))
+        found = session.execute(plan, _part(bound, group), _arrays(bound, [row], group), num_threads)
         results[0][group], results[1][group] = found[0], found[2]
     return (results[0][0], results[1][0]) if bound.squeeze else (results[0], results[1])
 
 
-def _gradient_plan(model: Model, bound: Bound, layer: Value, target: Target) -> Plan:
+def _gradient_plan(session: Session, bound: Bound, layer: Value, target: Target) -> Plan:
     forward = bound.forward
     graph = forward.folded(list(forward.outputs.values()), [layer])
     graph, _ = gradient_graph(graph, forward.outputs, layer, [target], False, forward.real)
-    return compile_plan(graph, forward.real, model._packs)
+    return session.compile(graph, forward.real)
 
 
-def _resolve(model: Model, bound: Bound, target: Any, mode: Mode) -> list[Target]:
+def _resolve(labels: Mapping[int, str], bound: Bound, target: Any, mode: Mode) -> list[Target]:
     """One checked target per picture."""
     outputs = bound.forward.outputs
     if target is None and mode.default_target is None:
@@ -116,13 +126,13 @@ def _resolve(model: Model, bound: Bound, target: Any, mode: Mode) -> list[Target
             if name is not None and name not in outputs:
                 raise TargetError(f"target: output: expected one of {', '.join(outputs)}, got '{name}'")
             shape = (next(iter(outputs.values())) if name is None else outputs[name]).shape[1:]
-            known[id(one)] = one.resolve(model.labels, shape)
+            known[id(one)] = one.resolve(labels, shape)
         found = known[id(one)]
         resolved.append(found.of_picture(picture, bound.pictures) if isinstance(found, Weighted) else found)
     return resolved
 
 
-def _layer(model: Model, bound: Bound, name: str | None, rows: Sequence[Sequence[Target]]) -> Value:
+def _layer(bound: Bound, name: str | None, rows: Sequence[Sequence[Target]]) -> Value:
     if name is not None:
         return bound.forward.layer(name)
     outputs = {t.output_name() for row in rows for t in row} or {None}
@@ -138,7 +148,9 @@ def _axis(function: str, bound: Bound, layer: Value, channel_axis: int | None) -
     if not -rank <= axis < rank or axis % rank == 0 or axis % rank not in (1, rank - 1):
         raise LayerError(f"{function}: channel_axis: expected 1 or -1, got {channel_axis}")
     if not 3 <= rank <= 5:
-        raise LayerError(f"{function}: layer: '{layer.name}' of shape {layer.shape} has no positions to draw a map of; activations_and_gradients works")
+        raise LayerError(
+            f"{function}: layer: '{layer.name}' of shape {layer.shape} has no positions to draw a map of; activations_and_gradients works"
+        )
     return axis % rank
 
 
@@ -176,7 +188,7 @@ def _groups(rows: Sequence[Sequence[Target]], pictures: Sequence[int]) -> list[l
 
 
 def _plan(
-    model: Model, bound: Bound, layer: Value, axis: int, targets: Sequence[Target], method: Method, mode: Mode, request: Request
+    session: Session, bound: Bound, layer: Value, axis: int, targets: Sequence[Target], method: Method, mode: Mode, request: Request
 ) -> tuple[Plan, list[Tail]]:
     """Compile the explanation, or find it in the cache."""
     forward = bound.forward
@@ -186,15 +198,13 @@ def _plan(
     def make() -> tuple[Plan, list[Tail]]:
         graph = forward.folded(list(forward.outputs.values()), [layer])
         graph, tails = explain_graph(graph, forward.outputs, layer, axis, targets, method, mode, request.options, forward.real)
-        return compile_plan(graph, forward.real, model._packs), tails
+        return session.compile(graph, forward.real), tails
 
-    found: tuple[Plan, list[Tail]] = model._plans.get(key, make)
+    found: tuple[Plan, list[Tail]] = session.plans.get(key, make)
     return found
 
 
 def _part(bound: Bound, group: Sequence[int]) -> Bound:
-    from dataclasses import replace
-
     return replace(bound, pictures=len(group))
 
 
@@ -211,7 +221,7 @@ def _arrays(bound: Bound, rows: Sequence[Sequence[Target]], group: Sequence[int]
 
 
 def _run_group(
-    model: Model,
+    session: Session,
     bound: Bound,
     plan: Plan,
     tails: Sequence[Tail],
@@ -221,7 +231,7 @@ def _run_group(
     num_threads: int | None,
 ) -> None:
     """Run the pictures of a group and put the results in their places."""
-    found = dict(zip(plan.outputs, model._execute(plan, _part(bound, group), _arrays(bound, rows, group), num_threads), strict=True))
+    found = dict(zip(plan.outputs, session.execute(plan, _part(bound, group), _arrays(bound, rows, group), num_threads), strict=True))
     for tail, column in zip(tails, columns, strict=True):
         assert tail.cam is not None
         column.score[group] = found[tail.score]
@@ -236,11 +246,11 @@ def _run_group(
                 column.targets[picture] = ClassScore(int(index), output=column.targets[picture].output_name())
 
 
-def _picture_size(model: Model, bound: Bound, layer: Value) -> tuple[int, ...] | None:
+def _picture_size(bound: Bound, layer: Value) -> tuple[int, ...] | None:
     """Spatial size of the first input with as many axes as the layer."""
-    for info, array in zip(model.inputs, bound.arrays, strict=True):
+    for value, array in zip(bound.forward.graph.inputs, bound.arrays, strict=True):
         if array.ndim == len(layer.shape):
-            return array.shape[1:-1] if info.layout == "channels_last" else array.shape[2:]
+            return array.shape[2:] if bound.forward.channel_axis(value) == 1 else array.shape[1:-1]
     return None
 
 
@@ -252,7 +262,15 @@ def _explained_as_logit(bound: Bound, target: Target, mode: Mode) -> bool:
 
 
 def _explanation(
-    model: Model, bound: Bound, column: _Column, layer: str, method: Method, mode: Mode, request: Request, size: tuple[int, ...] | None, function: str
+    labels: Mapping[int, str],
+    bound: Bound,
+    column: _Column,
+    layer: str,
+    method: Method,
+    mode: Mode,
+    request: Request,
+    size: tuple[int, ...] | None,
+    function: str,
 ) -> Explanation:
     explanation = Explanation(
         raw=column.raw,
@@ -265,7 +283,7 @@ def _explanation(
         size=size,
         relu=request.relu,
         squeeze=bound.squeeze,
-        labels=model.labels,
+        labels=labels,
         logit=any(_explained_as_logit(bound, t, mode) for t in column.targets[:1]),
         degenerate=column.degenerate,
     )

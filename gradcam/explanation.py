@@ -75,7 +75,8 @@ class Explanation:
             self.weights = None if self.weights is None else self.weights[0]
 
     def __repr__(self) -> str:
-        return f"<gradcam.Explanation {self.method} of {self.title(0) if len(self) else 'nothing'} at '{self.layer}', {len(self)} picture(s), map {self.raw.shape}>"
+        what = self.title(0) if len(self) else "nothing"
+        return f"<gradcam.Explanation {self.method} of {what} at '{self.layer}', {len(self)} picture(s), raw map {self.raw.shape}>"
 
     def __len__(self) -> int:
         return len(self._batch[0])
@@ -125,7 +126,9 @@ class Explanation:
 
     # Pictures ------------------------------------------------------------------------------------------------------
 
-    def overlay(self, image: NDArray[Any] | None = None, *, alpha: float = 0.5, cmap: str = "viridis", picture: int = 0) -> NDArray[np.uint8]:
+    def overlay(
+        self, image: NDArray[Any] | None = None, *, alpha: float = 0.5, cmap: str = "viridis", picture: int = 0
+    ) -> NDArray[np.uint8]:
         """Draw the finished map of one picture over an image.
 
         Parameters
@@ -146,14 +149,16 @@ class Explanation:
         finished = self.map if self.squeeze else self.map[picture]
         if finished.ndim != 2:
             raise ValueError(f"overlay: map: expected a map with two axes, got {finished.shape}")
-        image = self.image if image is None else image
-        if image is None:
+        if image is not None:
+            return overlay(image, finished, alpha=alpha, cmap=cmap)
+        if self.image is None:
             return overlay(np.zeros((*finished.shape, 3), np.uint8), finished, alpha=1.0, cmap=cmap)
-        if self.preprocess is not None and image is self.image:
-            finished = self.preprocess.place(finished, image.shape[:2])
-            drawn = overlay(image, finished, alpha=alpha, cmap=cmap)
-            return np.where(np.isnan(finished)[..., None], as_rgb("overlay", image), drawn)
-        return overlay(image, finished, alpha=alpha, cmap=cmap)
+        if self.preprocess is None:
+            return overlay(self.image, finished, alpha=alpha, cmap=cmap)
+        photo = as_rgb("overlay", self.image)
+        finished = self.preprocess.place(finished, photo.shape[:2])
+        drawn = overlay(photo, finished, alpha=alpha, cmap=cmap)
+        return np.where(np.isnan(finished)[..., None], photo, drawn)
 
     def plot(self, ax: Any = None, *, picture: int = 0) -> Any:
         """Draw one picture with matplotlib and return the axes.
@@ -209,4 +214,3 @@ class Explanation:
         from gradcam.render.figure import encode_png
 
         return encode_png(self.overlay())
-

@@ -41,7 +41,9 @@ class Forward:
         if not isinstance(name, str):
             raise LayerError(f"layer: expected the name of a tensor or node, got {type(name).__name__}")
         if name not in self.lookup:
-            raise LayerError(f"layer: no tensor or node is called '{name}'; nearest: {', '.join(repr(n) for n in nearest(name, list(self.lookup)))}")
+            raise LayerError(
+                f"layer: no tensor or node is called '{name}'; nearest: {', '.join(repr(n) for n in nearest(name, list(self.lookup)))}"
+            )
         return self.lookup[name]
 
     def default_layer(self, output: str | None = None) -> Value | None:

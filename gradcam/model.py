@@ -12,29 +12,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradcam.cache import Cache
-from gradcam.environment import resolve_threads
-from gradcam.errors import MemoryBudgetError, ModelFormatError, TargetError
+from gradcam.errors import ModelFormatError
 from gradcam.explaining import Request, explain_rows, gradient_rows
 from gradcam.explanation import Explanation
-from gradcam.forward import Forward, build_forward
-from gradcam.graph.ir import Shape
+from gradcam.forward import Forward
 from gradcam.graph.layers import LayerInfo
 from gradcam.graph.passes import prune
-from gradcam.graph.passes.fold_batchnorm import FoldCache
-from gradcam.graph.plan import PackCache, Plan, compile_plan
-from gradcam.graph.source import Dim, InputSpec, Source
+from gradcam.graph.plan import Plan
+from gradcam.graph.source import Dim, InputSpec, Source, dims_text
 from gradcam.ops import _call
 from gradcam.preprocess import Preprocess
-from gradcam.targets import per_picture
+from gradcam.session import Session
 
 __all__ = ["Model", "TensorInfo", "load"]
 
 Arrays = NDArray[Any] | dict[str, NDArray[Any]]
 Labels = Sequence[str] | Mapping[int, str] | str | os.PathLike[str]
-
-_NOMINAL_SIZES = (224, 256, 299, 512, 128, 96, 64, 32, 28)
-"""Tried for symbolic heights and widths when layers are listed before a picture was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +111,8 @@ class Model:
     """
 
     def __init__(self, source: Source, *, labels: Labels | None = None, max_bytes: int | None = 2**32, origin: Any = None) -> None:
-        self._source, self._max_bytes, self._origin = source, max_bytes, origin
-        self._folds: FoldCache = {}
-        self._packs: PackCache = {}
-        self._forwards: Cache[Forward] = Cache(8)
-        self._plans: Cache[Any] = Cache(32)
+        self._session, self._source, self._origin = Session(source, max_bytes), source, origin
         self.labels = _labels(labels if labels is not None else source.metadata.get("gradcam.labels"), labels is None)
-        self._nominal = self._build_nominal()
         self.inputs = tuple(self._tensor_info(spec) for spec in source.inputs)
         self.outputs = tuple(self._output_info(name) for name in source.outputs)
         self.preprocess = self._make_preprocess()
@@ -134,20 +122,20 @@ class Model:
         if self._origin is None:
             raise TypeError("this model was not loaded from a file and cannot be pickled")
         path, outputs = self._origin
-        return _reload, (path, outputs, self.labels, self._max_bytes)
+        return _reload, (path, outputs, self.labels, self._session.max_bytes)
 
     # What it is ---------------------------------------------------------------------------------------------------
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """Tensors with positions, in the order in which they are computed."""
-        return tuple(self._nominal.layers.values())
+        return tuple(self._session.nominal.layers.values())
 
     @property
     def default_layer(self) -> LayerInfo | None:
         """Layer that is explained when none is given; None if the model has no layer with positions."""
-        value = self._nominal.default_layer()
-        return None if value is None else self._nominal.layers[value]
+        value = self._session.nominal.default_layer()
+        return None if value is None else self._session.nominal.layers[value]
 
     def __repr__(self) -> str:
         name = Path(self._source.path).name if self._source.path else "model"
@@ -156,11 +144,15 @@ class Model:
     def __str__(self) -> str:
         """Inputs, outputs and layers with shapes; the default layer is marked."""
         default = self.default_layer
-        lines = [f"{kind:7}{t.name}  {_dims(t.shape)}  {t.dtype}" for kind, ts in (("input", self.inputs), ("output", self.outputs)) for t in ts]
+        lines = [
+            f"{kind:7}{t.name}  {dims_text(t.shape)}  {t.dtype}"
+            for kind, ts in (("input", self.inputs), ("output", self.outputs))
+            for t in ts
+        ]
         width = max((len(layer.name) for layer in self.layers), default=0)
         for layer in self.layers:
             mark = "  <- default" if layer == default else ""
-            lines.append(f"layer  {layer.name:{width}}  {layer.op:12} {_dims(layer.shape)}{mark}")
+            lines.append(f"layer  {layer.name:{width}}  {layer.op:12} {dims_text(layer.shape)}{mark}")
         return "\n".join(lines)
 
     # Running ------------------------------------------------------------------------------------------------------
@@ -169,7 +161,9 @@ class Model:
         """Run the model forward; see `run`."""
         return self.run(x, num_threads=num_threads)
 
-    def run(self, x: ArrayLike | Mapping[str, ArrayLike], outputs: Sequence[str] | None = None, *, num_threads: int | None = None) -> Arrays:
+    def run(
+        self, x: ArrayLike | Mapping[str, ArrayLike], outputs: Sequence[str] | None = None, *, num_threads: int | None = None
+    ) -> Arrays:
         """Run the model forward.
 
         Parameters
@@ -194,22 +188,22 @@ class Model:
         LayerError
             There is no such tensor.
         """
-        bound = self._bind("run", x)
+        bound = self._session.bind("run", x)
         names = list(outputs) if outputs is not None else list(bound.forward.outputs)
         key = ("run", bound.key, tuple(names), _call.isa)
-        plan = self._plans.get(key, lambda: self._forward_plan(bound.forward, names))
-        results = dict(zip(names, self._execute(plan, bound, bound.arrays, num_threads), strict=True))
+        plan = self._session.plans.get(key, lambda: self._forward_plan(bound.forward, names))
+        results = dict(zip(names, self._session.execute(plan, bound, bound.arrays, num_threads), strict=True))
         if bound.squeeze:
             results = {name: array[0] for name, array in results.items()}
         return results if len(names) > 1 else results[names[0]]
 
     def forward_plan(self) -> Plan:
         """Plan of a forward run at the declared sizes (`gradcam info --plan`)."""
-        return self._forward_plan(self._nominal, list(self._nominal.outputs))
+        return self._forward_plan(self._session.nominal, list(self._session.nominal.outputs))
 
     def _forward_plan(self, forward: Forward, names: Sequence[str]) -> Plan:
         values = [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]
-        return compile_plan(prune(forward.folded(values)), forward.real, self._packs)
+        return self._session.compile(prune(forward.folded(values)), forward.real)
 
     # Explaining ---------------------------------------------------------------------------------------------------
 
@@ -279,7 +273,7 @@ class Model:
             A map is blank after ReLU, or holds NaN or infinity.
         """
         request = Request(layer, method, compat, channel_axis, num_threads, batch_size, progress, callback, relu, options)
-        return explain_rows(self, "explain", x, [target], request)[0]
+        return explain_rows(self._session, self.labels, "explain", x, [target], request)[0]
 
     def explain_many(self, x: ArrayLike | Mapping[str, ArrayLike], targets: Sequence[Any], **keywords: Any) -> list[Explanation]:
         """Explain several targets, each for all pictures, with one forward pass.
@@ -298,10 +292,8 @@ class Model:
         list of Explanation
             One per target.
         """
-        relu, callback = keywords.pop("relu", None), keywords.pop("callback", None)
-        named = [keywords.pop(k, d) for k, d in (("layer", None), ("method", "gradcam"), ("compat", "paper"), ("channel_axis", None), ("num_threads", None))]
-        request = Request(*named, keywords.pop("batch_size", None), keywords.pop("progress", False), callback, relu, keywords)
-        return explain_rows(self, "explain_many", x, list(targets), request)
+        request = Request.from_keywords(keywords)
+        return explain_rows(self._session, self.labels, "explain_many", x, list(targets), request)
 
     def activations_and_gradients(
         self, x: ArrayLike | Mapping[str, ArrayLike], *, layer: str | None = None, target: Any = None, num_threads: int | None = None
@@ -322,125 +314,40 @@ class Model:
         activations, gradients : ndarray
             In the layout of the tensor in the model file.
         """
-        return gradient_rows(self, x, layer, target, num_threads)
+        return gradient_rows(self._session, self.labels, x, layer, target, num_threads)
 
-    # What the above share -------------------------------------------------------------------------------------------
-
-    def _bind(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Bound:
-        """Check the inputs and find the forward graph for their shapes."""
-        given = self._by_name(function, x)
-        arrays, squeezed, counts, real = [], set(), set(), None
-        for spec in self._source.inputs:
-            array = _call.array(function, f"input '{spec.name}'", given[spec.name])
-            squeeze = array.ndim == len(spec.dims) - 1
-            if squeeze:
-                array = array[None]
-            _check_shape(function, spec, array.shape, squeeze)
-            arrays.append(array)
-            squeezed.add(squeeze)
-            counts.add(array.shape[0])
-            real = array.dtype if real is None else np.result_type(real, array.dtype)
-        if len(squeezed) > 1 or len(counts) > 1:
-            raise ValueError(f"{function}: x: expected the same number of pictures in all inputs, got {sorted(counts)}")
-        assert real is not None
-        arrays = [a.astype(real, copy=False) for a in arrays]
-        pictures = counts.pop()
-        shapes = {spec.name: (max(1, pictures), *a.shape[1:]) for spec, a in zip(self._source.inputs, arrays, strict=True)}
-        forward = self._forward(function, shapes, real)
-        key = (tuple(v.shape for v in forward.graph.inputs), real.char)
-        return Bound(forward, key, arrays, pictures, squeezed.pop())
-
-    def _forward(self, function: str, shapes: dict[str, Shape], real: np.dtype[Any]) -> Forward:
-        def make(these: dict[str, Shape]) -> Forward:
-            return self._forwards.get((tuple(these.values()), real.char), lambda: build_forward(self._source, these, real, self._folds))
-
-        forward = make({name: (1, *shape[1:]) for name, shape in shapes.items()})
-        if forward.per_picture:
-            return forward
-        for spec in self._source.inputs:
-            if isinstance(spec.dims[0], int) and spec.dims[0] != shapes[spec.name][0]:
-                raise ValueError(f"{function}: x: this model mixes the pictures of a batch, so it takes exactly {spec.dims[0]} at once, got {shapes[spec.name][0]}")
-        return make(shapes)
-
-    def _by_name(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
-        names = [spec.name for spec in self._source.inputs]
-        if not isinstance(x, Mapping):
-            if len(names) != 1:
-                raise ValueError(f"{function}: x: expected a mapping with the inputs {', '.join(names)}")
-            return {names[0]: x}
-        if set(x) != set(names):
-            raise ValueError(f"{function}: x: expected the inputs {', '.join(names)}, got {', '.join(map(str, x))}")
-        return x
-
-    def _execute(self, plan: Plan, bound: Bound, arrays: Sequence[NDArray[Any]], num_threads: int | None) -> list[NDArray[Any]]:
-        """Run a plan on all pictures after checking that its memory is allowed."""
-        runs = bound.pictures if bound.forward.per_picture else min(bound.pictures, 1)
-        workers = resolve_threads(num_threads)
-        if self._max_bytes is not None:
-            results = sum(v.size * v.dtype.itemsize for v in plan.outputs) * runs
-            need = results + plan.run_bytes(max(1, runs), plan.workers(runs, workers))
-            if need > self._max_bytes:
-                raise MemoryBudgetError(f"run: needs {need} bytes for {bound.pictures} pictures, max_bytes allows {self._max_bytes}: pass batch_size= or load with a larger max_bytes")
-        return plan.run(arrays, runs, workers)
-
-    def _build_nominal(self) -> Forward:
-        """Forward graph at the declared sizes: fails for models that cannot run, and lists the layers."""
-        error: ModelFormatError | None = None
-        symbolic = any(isinstance(n, str) for spec in self._source.inputs for n in spec.dims[1:])
-        for size in _NOMINAL_SIZES if symbolic else _NOMINAL_SIZES[:1]:
-            shapes = {s.name: tuple((1 if i == 0 else size) if isinstance(n, str) else n for i, n in enumerate(s.dims)) for s in self._source.inputs}
-            try:
-                return self._forwards.get((tuple(shapes.values()), "f"), lambda: build_forward(self._source, shapes, np.dtype(np.float32), self._folds))
-            except ModelFormatError as problem:
-                error = error or problem
-        assert error is not None
-        raise error
+    # Metadata ---------------------------------------------------------------------------------------------------------
 
     def _tensor_info(self, spec: InputSpec) -> TensorInfo:
-        value = self._nominal.lookup[spec.name]
-        layout: Any = "vector" if len(spec.dims) < 3 else "channels_first" if self._nominal.channel_axis(value) == 1 else "channels_last"
+        value = self._session.nominal.lookup[spec.name]
+        layout: Any = (
+            "vector" if len(spec.dims) < 3 else "channels_first" if self._session.nominal.channel_axis(value) == 1 else "channels_last"
+        )
         return TensorInfo(spec.name, spec.dims, value.dtype, layout)
 
     def _output_info(self, name: str) -> TensorInfo:
-        value = self._nominal.outputs[name]
+        value = self._session.nominal.outputs[name]
         symbolic = isinstance(self._source.inputs[0].dims[0], str)
-        shape: tuple[Dim, ...] = (self._source.inputs[0].dims[0], *value.shape[1:]) if symbolic and self._nominal.per_picture else value.shape
+        shape: tuple[Dim, ...] = (
+            (self._source.inputs[0].dims[0], *value.shape[1:]) if symbolic and self._session.nominal.per_picture else value.shape
+        )
         return TensorInfo(name, shape, value.dtype, "vector" if len(value.shape) < 3 else "channels_first")
 
     def _make_preprocess(self) -> Preprocess:
         """Preprocessing from the metadata, else the default preset for the input's number of channels."""
         if "gradcam.preprocess" in self._source.metadata:
             return Preprocess.from_metadata(self._source.metadata["gradcam.preprocess"])
-        info, value = self.inputs[0], self._nominal.graph.inputs[0]
+        info, value = self.inputs[0], self._session.nominal.graph.inputs[0]
         if len(value.shape) != 4:
             return Preprocess.preset("raw", size=(1, 1))
         channels = value.shape[3 if info.layout == "channels_last" else 1]
         height, width = value.shape[1:3] if info.layout == "channels_last" else value.shape[2:]
-        return Preprocess.preset("unit" if channels == 1 else "imagenet", size=(height, width), channels="grey" if channels == 1 else "rgb", layout="NHWC" if info.layout == "channels_last" else "NCHW")
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Inputs of one call, checked, and the forward graph for their shapes."""
-
-    forward: Forward
-    key: tuple[Any, ...]
-    arrays: list[NDArray[Any]]
-    pictures: int
-    squeeze: bool
-
-
-def _check_shape(function: str, spec: InputSpec, shape: Shape, squeezed: bool) -> None:
-    fits = len(shape) == len(spec.dims) and all(isinstance(d, str) or d == n for d, n in zip(spec.dims[1:], shape[1:], strict=True))
-    if not fits:
-        got = shape[1:] if squeezed else shape
-        raise ValueError(f"{function}: input '{spec.name}': expected shape {_dims(spec.dims)} with any number of pictures, or one picture without axis 0, got {got}")
-    if 0 in shape[1:]:
-        raise ValueError(f"{function}: input '{spec.name}': expected sizes of at least 1, got {shape}")
-
-
-def _dims(dims: Sequence[Dim]) -> str:
-    return "(" + ", ".join(map(str, dims)) + ")"
+        return Preprocess.preset(
+            "unit" if channels == 1 else "imagenet",
+            size=(height, width),
+            channels="grey" if channels == 1 else "rgb",
+            layout="NHWC" if info.layout == "channels_last" else "NCHW",
+        )
 
 
 def _labels(labels: Labels | None, from_metadata: bool) -> dict[int, str]:

@@ -16,7 +16,11 @@ __all__ = ["explain"]
 
 
 def explain(
-    model: Model | str | os.PathLike[str], image: str | os.PathLike[str] | NDArray[Any], *, preprocess: Preprocess | None = None, **keywords: Any
+    model: Model | str | os.PathLike[str],
+    image: str | os.PathLike[str] | NDArray[Any],
+    *,
+    preprocess: Preprocess | None = None,
+    **keywords: Any,
 ) -> Explanation:
     """Explain a picture.
 

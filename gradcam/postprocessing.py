@@ -137,7 +137,8 @@ def postprocess(
         layers that do not agree in batch, rank or type.
     """
     record = compat_mode(compat)
-    layers = [_as_maps("postprocess", "raw", layer) for layer in (raw if isinstance(raw, list | tuple) else [raw])]
+    given: Sequence[Any] = raw if isinstance(raw, list | tuple) else [raw]
+    layers = [_as_maps("postprocess", "raw", layer) for layer in given]
     if not layers or len(layers) > 1 and record.aggregate is None:
         raise ValueError(f"postprocess: raw: expected a number of layers that mode {compat!r} supports, got {len(layers)}")
     if len({(layer.shape[0], layer.ndim, layer.dtype) for layer in layers}) > 1:
@@ -382,7 +383,7 @@ def _resize_axis(values: NDArray[np.float64], axis: int, length: int, mode: str)
     old = values.shape[axis]
     index = np.arange(length)
     if mode == "nearest":
-        return values.take(np.minimum(index * old // length, old - 1), axis=axis)
+        return np.asarray(values.take(np.minimum(index * old // length, old - 1), axis=axis))
     if mode == "linear":
         low, rest = np.divmod(np.maximum((2 * index + 1) * old - length, 0), 2 * length)
         return interpolate(values, axis, low, rest / (2 * length))

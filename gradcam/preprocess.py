@@ -74,7 +74,9 @@ class Preprocess:
         for name in ("scale", "mean", "std"):
             values = np.asarray(getattr(self, name), np.float64)
             if not np.isfinite(values).all() or values.shape not in ((), (count,)) or (name == "std" and not values.all()):
-                raise ValueError(f"Preprocess: {name}: expected one finite number or {count} of them (std not 0), got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"Preprocess: {name}: expected one finite number or {count} of them (std not 0), got {getattr(self, name)!r}"
+                )
             if values.ndim:
                 object.__setattr__(self, name, tuple(float(v) for v in values))
 
@@ -107,14 +109,16 @@ class Preprocess:
             known = {f.name for f in fields(cls)}
             if not isinstance(given, dict) or set(given) - known or "size" not in given:
                 raise ValueError(f"expected an object with 'size' and any of {', '.join(sorted(known))}")
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+            options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+            return cls(**options)
         except (TypeError, ValueError) as error:
             raise ModelFormatError(f"metadata 'gradcam.preprocess': {error}") from error
 
     def __str__(self) -> str:
         how = {"short": "short side", "exact": "exactly", "none": "not resized,"}[self.resize]
         crop = ", centre crop" if self.crop and self.resize != "exact" else ""
-        return f"{how} {self.size[0]}x{self.size[1]}{crop}, {self.channels}, (x * {self.scale:.6g} - {_show(self.mean)}) / {_show(self.std)}, {self.layout}"
+        values = f"(x * {self.scale:.6g} - {_show(self.mean)}) / {_show(self.std)}"
+        return f"{how} {self.size[0]}x{self.size[1]}{crop}, {self.channels}, {values}, {self.layout}"
 
     def __call__(self, image: ArrayLike) -> NDArray[np.float32]:
         """Return the input for one picture.
@@ -129,7 +133,12 @@ class Preprocess:
         ndarray of float32, shape (1, C, H, W) or (1, H, W, C)
         """
         pixels = np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or 0 in pixels.shape:
+        if (
+            pixels.dtype != np.uint8
+            or pixels.ndim not in (2, 3)
+            or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3))
+            or 0 in pixels.shape
+        ):
             raise ValueError(f"preprocess: image: expected uint8 of shape (H, W, 3) or (H, W), got {pixels.dtype} {pixels.shape}")
         pillow = require("PIL.Image", "image")
         picture = pillow.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
@@ -137,7 +146,7 @@ class Preprocess:
         size = self._resized(pixels.shape[:2])
         if size != pixels.shape[:2]:
             picture = picture.resize(size[::-1], pillow.Resampling.BILINEAR)
-        values = np.asarray(picture, np.float32)
+        values: NDArray[Any] = np.asarray(picture, np.float32)
         values = values[..., None] if values.ndim == 2 else values
         if self.crop and self.resize != "exact":
             values = self._crop(values)

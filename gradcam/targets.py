@@ -1,4 +1,7 @@
-"""What scalar is explained. A target emits the score as nodes; class indices and weights are inputs of the graph, so one plan serves all classes."""
+"""What scalar is explained.
+
+A target emits the score as nodes; class indices and weights are inputs of the graph, so one plan serves all classes.
+"""
 
 from __future__ import annotations
 
@@ -234,7 +237,8 @@ class Weighted(Target):
         """See `Target`."""
         weights = np.asarray(self.array)
         if weights.dtype.kind not in "fiu" or weights.ndim < 1 or weights.shape[1:] != shape:
-            raise TargetError(f"target: Weighted: expected real weights of shape (pictures, {', '.join(map(str, shape))}), got {weights.dtype} {weights.shape}")
+            wanted = f"(pictures, {', '.join(map(str, shape))})"
+            raise TargetError(f"target: Weighted: expected real weights of shape {wanted}, got {weights.dtype} {weights.shape}")
         return replace(self, array=weights.astype(np.float64) if weights.dtype.kind != "f" else weights)
 
     def of_picture(self, picture: int, pictures: int) -> Weighted:

@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: all done; 1: some pictures failed; 2: nothing could start; 130: interrupted.
     """
-    parser = argparse.ArgumentParser(prog="gradcam", description="Where in the picture is the evidence for this output? Class-activation maps of ONNX models.")
+    parser = argparse.ArgumentParser(
+        prog="gradcam", description="Where in the picture is the evidence for this output? Class-activation maps of ONNX models."
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
@@ -43,5 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+) -> None:
     print(f"gradcam: {message}", file=sys.stderr)

@@ -34,13 +34,16 @@ def run(arguments: argparse.Namespace) -> int:
     present = json.loads((data / "scenes.json").read_text())[f"scene_{arguments.scene}.png"]["digits"]
     x = model.preprocess(scene)[0]
     found = model.explain_many(x, present)
-    pictures = [("the scene", scene)]
-    pictures += [(f"evidence for {digit}", e.overlay(scene)) for digit, e in zip(present, found, strict=True)]
-    signed = model.explain(x, target=present[0], relu=False)
-    pictures.append((f"for and against {present[0]}", overlay(scene, np.asarray(signed.map), alpha=0.6)))
-    write_bytes(arguments.output, encode_png(panel([pictures])))
-    scores = np.asarray(model(x))
-    print(f"digits in the scene: {', '.join(map(str, sorted(present)))}; the model sees: {', '.join(str(i) for i in np.flatnonzero(scores > 0))}")
+    signed = model.explain_many(x, present, relu=False)
+    contested = min(range(len(present)), key=lambda i: float(signed[i].map.min()))  # the digit with the strongest counter-evidence
+    large = np.kron(scene, np.ones((4, 4), np.uint8))
+    pictures = [("the scene", large)]
+    pictures += [(f"evidence for {digit}", e.overlay(large)) for digit, e in zip(present, found, strict=True)]
+    pictures.append((f"for and against {present[contested]}", overlay(large, signed[contested].map, alpha=0.6)))
+    half = (len(pictures) + 1) // 2
+    write_bytes(arguments.output, encode_png(panel([pictures[:half], pictures[half:]], signed="signed map")))
+    seen = np.flatnonzero(np.asarray(model(x)) > 0)
+    print(f"digits in the scene: {', '.join(map(str, sorted(present)))}; the model sees: {', '.join(map(str, seen))}")
     for digit, e in zip(present, found, strict=True):
         row, column = np.unravel_index(int(np.argmax(e.map)), e.map.shape)
         print(f"digit {digit}: score {float(e.score):.2f}, strongest evidence at row {row}, column {column}")

@@ -89,10 +89,16 @@ def _preprocess(model: Model, arguments: argparse.Namespace) -> Preprocess:
     """Take the model's own preprocessing or the preset asked for, with single fields replaced."""
     steps = model.preprocess
     if arguments.preprocess:
-        steps = Preprocess.preset(arguments.preprocess, size=steps.size, channels="grey" if steps.channels == "grey" else None, layout=steps.layout)
-    fields: dict[str, Any] = {name: getattr(arguments, name) for name in ("mean", "std", "scale", "size") if getattr(arguments, name) is not None}
+        steps = Preprocess.preset(
+            arguments.preprocess, size=steps.size, channels="grey" if steps.channels == "grey" else None, layout=steps.layout
+        )
+    fields: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("mean", "std", "scale", "size") if getattr(arguments, name) is not None
+    }
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return replace(steps, **fields, **({"channels": "bgr"} if arguments.bgr else {}))
+    if arguments.bgr:
+        fields["channels"] = "bgr"
+    return replace(steps, **fields)
 
 
 def _progress(pictures: list[str]) -> Iterable[str]:
@@ -137,7 +143,10 @@ def _write(explanation: Explanation, picture: Path, outputs: _Outputs, as_json: 
     for path in paths:
         explanation.save(path)
     where = " (logit)" if explanation.logit else ""
-    print(f"{picture}: {title}, score {float(explanation.score):.4g}{where}, layer {explanation.layer} -> {', '.join(map(str, paths))}", file=sys.stderr)
+    print(
+        f"{picture}: {title}, score {float(explanation.score):.4g}{where}, layer {explanation.layer} -> {', '.join(map(str, paths))}",
+        file=sys.stderr,
+    )
     if as_json:
         print(json.dumps(_record(explanation, picture, paths)))
 

@@ -85,7 +85,11 @@ def _channel_axis(node: Node, axes: Mapping[Value, int]) -> int | None:
     if node.op == "Transpose":
         return int(node.attrs["perm"].index(axis))
     if node.op == "Reshape":
-        same = [i for i, n in enumerate(node.outputs[0].shape) if n == source.shape[axis] and prod(node.outputs[0].shape[:i]) == prod(source.shape[:axis])]
+        same = [
+            i
+            for i, n in enumerate(node.outputs[0].shape)
+            if n == source.shape[axis] and prod(node.outputs[0].shape[:i]) == prod(source.shape[:axis])
+        ]
         return same[0] if same else None
     if node.op.startswith("Reduce"):
         return None if axis in node.attrs["axes"] else axis - sum(a < axis for a in node.attrs["axes"])
@@ -136,7 +140,14 @@ def default_layer(graph: Graph, layers: Mapping[Value, LayerInfo], output: Value
     axes = channel_axes(graph)
     path = graph.upstream([output])
     nodes = [n for n in graph.nodes if any(o in path for o in n.outputs)]
-    last = next((n for n in reversed(nodes) if _positions(n.outputs[0], axes) == 1 and any(v is not None and _positions(v, axes) > 1 for v in n.inputs)), None)
+    last = next(
+        (
+            n
+            for n in reversed(nodes)
+            if _positions(n.outputs[0], axes) == 1 and any(v is not None and _positions(v, axes) > 1 for v in n.inputs)
+        ),
+        None,
+    )
     before = graph.upstream([v for v in last.inputs if v is not None]) if last is not None else path - {output}
     learned = [n for n in nodes if OPERATORS[n.op].learned and any(v is not None and v.data is not None for v in n.inputs[1:])]
     followed = graph.upstream([v for n in learned for v in n.inputs[:1] if v is not None])

@@ -197,7 +197,11 @@ class _Layout:
                 source, target = self.owner(value), self.builder.root(step.writes[0])
                 if source in self.numbers or source.data is not None or source is target or source.size != target.size:
                     continue
-                if last[self.builder.root(value)] > i or last.get(source, i) > i or sum(v is not None and self.owner(v) is source for v in step.reads) > 1:
+                if (
+                    last[self.builder.root(value)] > i
+                    or last.get(source, i) > i
+                    or sum(v is not None and self.owner(v) is source for v in step.reads) > 1
+                ):
                     continue
                 self.merged[source] = target
                 last[target] = max(last.get(target, i), i)

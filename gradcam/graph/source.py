@@ -16,7 +16,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.onnx_form import ONNX_FORMS, OnnxNode, Unsupported
 
-__all__ = ["Dim", "InputSpec", "Source"]
+__all__ = ["Dim", "InputSpec", "Source", "dims_text"]
 
 Dim = int | str
 """Size of an axis: a number, or the name of a symbolic size."""
@@ -53,7 +53,9 @@ class Source:
                 kept.append(node)
         return kept[::-1]
 
-    def build(self, shapes: Mapping[str, Shape], real: np.dtype[Any], outputs: Iterable[str] | None = None) -> tuple[Graph, dict[str, Value]]:
+    def build(
+        self, shapes: Mapping[str, Shape], real: np.dtype[Any], outputs: Iterable[str] | None = None
+    ) -> tuple[Graph, dict[str, Value]]:
         """Return the graph for given input shapes, and the value of every tensor name.
 
         Parameters
@@ -119,3 +121,8 @@ class Source:
                 names[name] = value
                 if value in fresh and value.name not in names:
                     value.name = name
+
+
+def dims_text(dims: Iterable[Dim]) -> str:
+    """Return a shape as text, symbolic sizes by name."""
+    return f"({', '.join(map(str, dims))})"

@@ -116,5 +116,5 @@ def _as_numpy(function: str, argument: str, value: object) -> NDArray[Any]:
     if not device.startswith("cpu") and "cpu" not in device.lower():
         raise TypeError(f"{function}: {argument}: expected an array on the CPU, got one on {device}: copy it to the CPU first")
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.from_dlpack(value)  # type: ignore[arg-type]
+        return np.from_dlpack(value)
     return np.asarray(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,9 @@ def colormap(name: str) -> NDArray[np.uint8]:
     if name not in TABLES:
         raise ValueError(f"colormap: cmap: expected one of {', '.join(TABLES)}, got {name!r}")
     with (files("gradcam.render") / "tables.npz").open("rb") as file, np.load(file) as tables:
-        table: NDArray[np.uint8] = tables[name]
+        table = np.array(tables[name], np.uint8)
     table.flags.writeable = False
-    return table
+    return cast("NDArray[np.uint8]", table)
 
 
 def colorize(values: NDArray[np.floating], cmap: str) -> NDArray[np.uint8]:

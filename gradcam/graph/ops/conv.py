@@ -68,7 +68,9 @@ class ConvInputGrad:
     def lower(node: Node, p: PlanBuilder) -> None:
         dy, w = node.inputs
         assert w is not None
-        attributes = conv_attributes(node.outputs[0].shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False, gradient=True)
+        attributes = conv_attributes(
+            node.outputs[0].shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False, gradient=True
+        )
         p.step("conv_input_grad", attributes, (dy, p.packed("conv_pack", attributes, w)), node.outputs)
 
 

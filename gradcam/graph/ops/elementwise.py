@@ -63,7 +63,13 @@ class UnaryGrad:
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         a = node.attrs
-        p.step("unary_input_grad", unary_attributes(a["function"], node.outputs[0].size, a["alpha"], a["beta"]), node.inputs, node.outputs, inplace=(1, 0))
+        p.step(
+            "unary_input_grad",
+            unary_attributes(a["function"], node.outputs[0].size, a["alpha"], a["beta"]),
+            node.inputs,
+            node.outputs,
+            inplace=(1, 0),
+        )
 
 
 def _plain(op: str, *names: str, **defaults: float) -> None:
@@ -198,7 +204,9 @@ class BinaryGrad:
         a, b, _ = node.inputs
         assert a is not None
         assert b is not None
-        p.step(f"binary_{node.attrs['operand']}_grad", binary_attributes(node.attrs["function"], a.shape, b.shape), node.inputs, node.outputs)
+        p.step(
+            f"binary_{node.attrs['operand']}_grad", binary_attributes(node.attrs["function"], a.shape, b.shape), node.inputs, node.outputs
+        )
 
 
 @onnx_form("Add", "Sub", "Mul", "Div")

@@ -140,7 +140,9 @@ class SliceGrad:
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         a = node.attrs
-        p.step("pad_output", kernels.slice_grad_attributes(a["input_shape"], a["starts"], a["steps"], a["sizes"]), node.inputs, node.outputs)
+        p.step(
+            "pad_output", kernels.slice_grad_attributes(a["input_shape"], a["starts"], a["steps"], a["sizes"]), node.inputs, node.outputs
+        )
 
 
 @operator("Concat")
@@ -367,7 +369,9 @@ def concat(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     values = [node.required(inputs, i) for i in range(len(inputs))]
     axis = node.axis(int(node.attrs.get("axis", 1)), len(values[0].shape))
     for v in values:
-        if len(v.shape) != len(values[0].shape) or any(n != m for i, (n, m) in enumerate(zip(v.shape, values[0].shape, strict=True)) if i != axis):
+        if len(v.shape) != len(values[0].shape) or any(
+            n != m for i, (n, m) in enumerate(zip(v.shape, values[0].shape, strict=True)) if i != axis
+        ):
             raise node.bad(f"shapes {values[0].shape} and {v.shape} cannot be joined along axis {axis}")
     parts = [v for v in values if v.shape[axis]] or values[:1]
     return parts[0] if len(parts) == 1 else g.emit("Concat", *parts, axis=axis)

@@ -96,7 +96,7 @@ def matmul(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
 
 @onnx_form("Gemm")
 def gemm(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """y = alpha op(a) op(b) + beta c."""
+    """Y = alpha op(a) op(b) + beta c."""
     a, b, c = node.required(inputs, 0), node.required(inputs, 1), node.optional(inputs, 2)
     ta, tb = bool(node.attrs.get("transA", 0)), bool(node.attrs.get("transB", 0))
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0 if ta else 1] != b.shape[1 if tb else 0]:

@@ -32,7 +32,13 @@ class BatchNorm:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        p.step("batch_norm_output", batch_norm_attributes(node.outputs[0].shape, node.attrs["epsilon"]), node.inputs, node.outputs, inplace=(0,))
+        p.step(
+            "batch_norm_output",
+            batch_norm_attributes(node.outputs[0].shape, node.attrs["epsilon"]),
+            node.inputs,
+            node.outputs,
+            inplace=(0,),
+        )
 
 
 @operator("BatchNormGrad")
@@ -53,7 +59,13 @@ class BatchNormGrad:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        p.step("batch_norm_input_grad", batch_norm_attributes(node.outputs[0].shape, node.attrs["epsilon"]), node.inputs, node.outputs, inplace=(0,))
+        p.step(
+            "batch_norm_input_grad",
+            batch_norm_attributes(node.outputs[0].shape, node.attrs["epsilon"]),
+            node.inputs,
+            node.outputs,
+            inplace=(0,),
+        )
 
 
 @onnx_form("BatchNormalization")

@@ -17,7 +17,7 @@ from gradcam.ops.reduce import argmax_attributes, reduce_attributes
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
 
-_NUMPY = {"ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min}
+_NUMPY: dict[str, Any] = {"ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min}
 _CODES = {"ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min"}
 
 
@@ -37,7 +37,7 @@ class Reduction:
             return None
         if axes[0] in node.attrs["axes"]:
             raise Mixes
-        return axes[0] - sum(axis < axes[0] for axis in node.attrs["axes"])
+        return axes[0] - len([axis for axis in node.attrs["axes"] if axis < axes[0]])
 
     @staticmethod
     def evaluate(node: Node, arrays: list[NDArray[Any] | None]) -> NDArray[Any]:
@@ -51,7 +51,7 @@ class Reduction:
         x = node.inputs[0]
         assert x is not None
         if node.op in ("ReduceMax", "ReduceMin"):
-            return [g.emit("ReduceExtremeGrad", x, node.outputs[0], dy, axes=node.attrs["axes"], op=node.op)]
+            return [g.emit("ReduceExtremeGrad", x, node.outputs[0], dy, axes=node.attrs["axes"], reduction=node.op)]
         kept = tuple(1 if i in node.attrs["axes"] else n for i, n in enumerate(x.shape))
         count = prod(x.shape[i] for i in node.attrs["axes"])
         dy = g.scale(dy, 1 / count if node.op == "ReduceMean" else 1)
@@ -79,7 +79,7 @@ class ReduceExtremeGrad:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        attributes = reduce_attributes(_CODES[node.attrs["op"]], node.outputs[0].shape, node.attrs["axes"])
+        attributes = reduce_attributes(_CODES[node.attrs["reduction"]], node.outputs[0].shape, node.attrs["axes"])
         p.step("reduce_extreme_input_grad", attributes, node.inputs, node.outputs)
 
 

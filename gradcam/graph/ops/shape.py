@@ -61,7 +61,7 @@ def constant_of_shape(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
 def arange(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """From start below limit in steps."""
     start, limit, delta = (node.array(inputs, i).reshape(()) for i in range(3))
-    return g.constant(np.arange(start, limit, delta, dtype=start.dtype))
+    return g.constant(np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype))
 
 
 @onnx_form("Cast", "CastLike")
@@ -94,7 +94,7 @@ def _mod(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.mod(a, b))
 
 
-for _op, _function in {
+_FOLDED: dict[str, Callable[..., Any]] = {
     "Equal": np.equal,
     "Greater": np.greater,
     "GreaterOrEqual": np.greater_equal,
@@ -107,5 +107,6 @@ for _op, _function in {
     "Mod": _mod,
     "Floor": np.floor,
     "Ceil": np.ceil,
-}.items():
+}
+for _op, _function in _FOLDED.items():
     _fold(_op, _function)
