@@ -109,7 +109,7 @@ def fold_norms(trunk: nn.Sequential) -> nn.Sequential:
     layers = OrderedDict(trunk.named_children())
     for name in [name for name in layers if name.startswith("norm")]:
         norm, conv = layers.pop(name), name.replace("norm", "conv")
-        layers[conv] = fuse_conv_bn_eval(layers[conv], norm)  # type: ignore[arg-type]
+        layers[conv] = fuse_conv_bn_eval(layers[conv], norm)  # type: ignore[arg-type, type-var]
     return nn.Sequential(layers)
 
 
@@ -166,7 +166,7 @@ def export(network: nn.Module, path: Path) -> None:
     images = digit_scenes(20, TEST_SEED, "test")[0]
     with torch.no_grad():
         expected = network(as_input(images)).numpy()
-    got = np.concatenate([evaluator.run(None, {"image": as_input(image[None]).numpy()})[0] for image in images])
+    got = np.concatenate([list(evaluator.run(None, {"image": as_input(image[None]).numpy()}))[0] for image in images])
     error = float(np.abs(got - expected).max())
     if not error <= 1e-4:
         raise RuntimeError(f"export: logits: expected torch's to 1e-4, got a difference of {error:.2e}")

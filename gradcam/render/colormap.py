@@ -36,7 +36,7 @@ def colormap(name: str) -> NDArray[np.uint8]:
     with (files("gradcam.render") / "tables.npz").open("rb") as file, np.load(file) as tables:
         table = np.array(tables[name], np.uint8)
     table.flags.writeable = False
-    return cast("NDArray[np.uint8]", table)
+    return table
 
 
 def colorize(values: NDArray[np.floating], cmap: str) -> NDArray[np.uint8]:
@@ -45,4 +45,4 @@ def colorize(values: NDArray[np.floating], cmap: str) -> NDArray[np.uint8]:
     index = np.minimum(np.where(missing, 0, np.clip(values, 0, 1)) * 256, 255).astype(np.intp)
     colours = colormap(cmap)[index]
     colours[missing] = NO_DATA
-    return colours
+    return cast("NDArray[np.uint8]", colours)

@@ -1,0 +1,163 @@
+"""Which graphs treat the pictures of a batch apart, operator by operator.
+
+A positive claim is also executed: the graph for one picture, run picture by picture, gives what the same operators give on
+the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from graph.cases import F64, conv, normal, positive, window
+
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Value
+from gradcam.graph.operators import OPERATORS
+from gradcam.graph.passes import is_per_picture, prune
+from gradcam.graph.plan import compile_plan
+
+Emit = Callable[[Builder, Value, int], Value]
+"""Emits operators that read x (n, 4, 6) and the number n of pictures."""
+
+
+def constant(g: Builder, *shape: int, seed: int = 1) -> Value:
+    return g.constant(normal(shape, seed))
+
+
+def unary(g: Builder, op: str, x: Value, **attrs) -> Value:
+    return g.emit(op, x, **({"alpha": 0.0, "beta": 0.0} | attrs))
+
+
+def norm(g: Builder, x: Value) -> Value:
+    parameters = [constant(g, 4, seed=i) for i in range(3)]
+    return g.emit("BatchNorm", x, *parameters, g.constant(positive((4,))), epsilon=1e-3)
+
+
+CONV = conv((1,), (1,), (1,), (1,), 1)
+WINDOW = window((2,), (2,), (0,), (0,), (1,))
+ONES = (1, 1, 1)
+
+APART: dict[str, Emit] = {
+    "Relu": lambda g, x, n: unary(g, "Relu", x),
+    "Add of itself": lambda g, x, n: g.add(x, x),
+    "Add of a constant row": lambda g, x, n: g.add(x, constant(g, 4, 1)),
+    "Add of a constant with its own batch axis of 1": lambda g, x, n: g.add(x, constant(g, 1, 4, 6)),
+    "Mul of a constant with more axes": lambda g, x, n: g.mul(x, constant(g, 6)),
+    "PRelu": lambda g, x, n: g.emit("PRelu", x, constant(g, 4, 1)),
+    "Conv": lambda g, x, n: g.emit("Conv", x, constant(g, 5, 4, 3), None, **CONV),
+    "ConvInputGrad": lambda g, x, n: g.emit("ConvInputGrad", x, constant(g, 4, 3, 3), input_shape=(n, 3, 6), **CONV),
+    "BatchNorm": lambda g, x, n: norm(g, x),
+    "MaxPool": lambda g, x, n: g.emit("MaxPool", x, **WINDOW),
+    "AveragePool": lambda g, x, n: g.emit("AveragePool", x, **WINDOW),
+    "ReduceMean over positions": lambda g, x, n: g.reduce("ReduceMean", x, (2,), False),
+    "ReduceMax, axes kept": lambda g, x, n: g.reduce("ReduceMax", x, (1, 2), True),
+    "Softmax over channels": lambda g, x, n: g.emit("Softmax", x, axis=1),
+    "LogSoftmax over positions": lambda g, x, n: g.emit("LogSoftmax", x, axis=2),
+    "Transpose behind the pictures": lambda g, x, n: g.transpose(x, (0, 2, 1)),
+    "Transpose there and back": lambda g, x, n: g.transpose(unary(g, "Tanh", g.transpose(x, (1, 0, 2))), (1, 0, 2)),
+    "Transpose, Softmax, back": lambda g, x, n: g.transpose(g.emit("Softmax", g.transpose(x, (2, 1, 0)), axis=1), (2, 1, 0)),
+    "Flatten": lambda g, x, n: g.reshape(x, (n, 24)),
+    "Reshape into groups": lambda g, x, n: g.reshape(x, (n, 2, 2, 6)),
+    "channels into the batch axis": lambda g, x, n: g.reshape(unary(g, "Relu", g.reshape(x, (n * 4, 6))), (n, 24)),
+    "channel shuffle": lambda g, x, n: g.reshape(g.transpose(g.reshape(x, (n, 2, 2, 6)), (0, 2, 1, 3)), (n, 4, 6)),
+    "Slice of channels": lambda g, x, n: g.emit("Slice", x, starts=(0, 1, 5), steps=(1, 2, -1), sizes=(n, 2, 6)),
+    "SliceGrad of channels": lambda g, x, n: g.emit("SliceGrad", x, starts=(0, 1, 0), steps=ONES, sizes=(n, 4, 6), input_shape=(n, 7, 6)),
+    "Pad of positions": lambda g, x, n: g.emit("Pad", x, lo=(0, 0, 1), hi=(0, 0, 2), value=0.5),
+    "Concat of channels": lambda g, x, n: g.emit("Concat", x, unary(g, "Neg", x), axis=1),
+    "Gather of channels": lambda g, x, n: g.emit("Gather", x, g.constant(np.array([[3, 1]])), axis=1),
+    "Gather before the pictures": lambda g, x, n: g.transpose(
+        g.emit("Gather", g.transpose(x, (1, 0, 2)), g.constant(np.array([2, 0, 2])), axis=0), (1, 0, 2)
+    ),
+    "ArgMax of channels": lambda g, x, n: g.emit("ArgMax", x, axis=1),
+    "ArgMax of positions, axis kept": lambda g, x, n: g.reshape(g.emit("ArgMax", x, axis=2), (n, 4, 1)),
+    "Expand of positions": lambda g, x, n: g.expand(g.reshape(x, (n, 4, 6, 1)), (n, 4, 6, 3)),
+    "MatMul with weights": lambda g, x, n: g.emit("MatMul", x, constant(g, 6, 5), trans_a=False, trans_b=False),
+    "MatMul, weights on the left": lambda g, x, n: g.emit("MatMul", constant(g, 5, 4), x, trans_a=False, trans_b=False),
+    "MatMul of two with pictures": lambda g, x, n: g.emit("MatMul", x, unary(g, "Tanh", x), trans_a=False, trans_b=True),
+    "MatMul of rows": lambda g, x, n: g.emit("MatMul", g.reshape(x, (n, 24)), constant(g, 24, 5), trans_a=False, trans_b=False),
+}
+TOGETHER: dict[str, Emit] = {
+    "ReduceSum over pictures": lambda g, x, n: g.reduce("ReduceSum", x, (0,), True),
+    "batch statistics": lambda g, x, n: g.sub(x, g.reduce("ReduceMean", x, (0, 2), True)),
+    "Softmax over pictures": lambda g, x, n: g.emit("Softmax", x, axis=0),
+    "Gram matrix of the pictures": lambda g, x, n: g.emit("MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=False, trans_b=True),
+    "MatMul that sums over pictures": lambda g, x, n: g.emit(
+        "MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=True, trans_b=False
+    ),
+    "MatMul with another matrix per picture": lambda g, x, n: g.emit("MatMul", x, constant(g, 2, 6, 5), trans_a=False, trans_b=False),
+    "Concat of pictures": lambda g, x, n: g.emit("Concat", x, x, axis=0),
+    "Concat beside the pictures of a constant": lambda g, x, n: g.emit("Concat", x, constant(g, 2, 4, 6), axis=0),
+    "Add of a constant for each picture": lambda g, x, n: g.add(x, constant(g, 2, 4, 6)),
+    "Add of the transposed": lambda g, x, n: g.add(g.reshape(x, (n, 24)), g.transpose(g.reshape(x, (n, 24)), (1, 0))),
+    "Pad of pictures": lambda g, x, n: g.emit("Pad", x, lo=(1, 0, 0), hi=(0, 0, 0), value=0.0),
+    "Slice of pictures": lambda g, x, n: g.emit("Slice", x, starts=(0, 0, 0), steps=ONES, sizes=(0, 4, 6)),
+    "Slice backwards over pictures": lambda g, x, n: g.emit("Slice", x, starts=(n - 1, 0, 0), steps=(-1, 1, 1), sizes=(n, 4, 6)),
+    "Gather of pictures": lambda g, x, n: g.emit("Gather", x, g.constant(np.array([0])), axis=0),
+    "ArgMax over pictures": lambda g, x, n: g.emit("ArgMax", x, axis=0),
+    "Transpose that leaves the pictures elsewhere": lambda g, x, n: g.transpose(x, (1, 0, 2)),
+    "pictures inside another axis": lambda g, x, n: g.reshape(g.transpose(x, (1, 0, 2)), (4 * n, 6)),
+    "Conv across pictures": lambda g, x, n: g.transpose(
+        g.emit("Conv", g.transpose(x, (1, 0, 2)), constant(g, 3, n, 3), None, **CONV), (1, 0, 2)
+    ),
+    "MaxPool over pictures": lambda g, x, n: g.transpose(
+        g.emit("MaxPool", g.transpose(x, (1, 2, 0)), **window((1,), (1,), (0,), (0,), (1,))), (2, 0, 1)
+    ),
+}
+
+
+def graph_for(emit: Emit, pictures: int) -> Builder:
+    g = Builder(F64)
+    g.graph.outputs = [emit(g, g.input("x", (pictures, 4, 6)), pictures)]
+    return g
+
+
+@pytest.mark.parametrize("name", APART)
+def test_pictures_that_do_not_meet(name):
+    single = graph_for(APART[name], 1)
+    assert is_per_picture(single.graph)
+    a = normal((3, 4, 6))
+    (one_by_one,) = compile_plan(prune(single.graph), F64).run([a], 3, 2)
+    whole = graph_for(APART[name], 3)
+    (together,) = compile_plan(prune(whole.graph), F64).run([a], 1, 1)
+    assert one_by_one.shape == together.shape
+    np.testing.assert_allclose(one_by_one, together, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_pictures_that_meet(name):
+    assert not is_per_picture(graph_for(TOGETHER[name], 1).graph)
+
+
+def test_one_mixing_output_spoils_the_graph():
+    g = graph_for(APART["Relu"], 1)
+    g.graph.outputs.append(TOGETHER["ReduceSum over pictures"](g, g.graph.inputs[0], 1))
+    assert not is_per_picture(g.graph)
+
+
+def test_output_without_pictures_is_refused():
+    g = Builder(F64)
+    g.input("x", (1, 4, 6))
+    g.graph.outputs = [constant(g, 1, 3)]
+    assert not is_per_picture(g.graph)
+
+
+def test_all_inputs_have_pictures():
+    g = Builder(F64)
+    x, z = g.input("x", (1, 4)), g.input("z", (1, 4))
+    g.graph.outputs = [g.mul(x, z)]
+    assert is_per_picture(g.graph)
+    g.graph.outputs = [g.mul(x, g.transpose(z, (1, 0)))]
+    assert not is_per_picture(g.graph)
+
+
+def test_every_operator_of_a_forward_graph_is_tested():
+    seen = set()
+    for emit in (*APART.values(), *TOGETHER.values()):
+        seen |= {node.op for node in graph_for(emit, 1).graph.nodes}
+    by_rule: dict[object, set[str]] = {}
+    for name, record in OPERATORS.items():
+        by_rule.setdefault(record.picture_axis, set()).add(name)
+    untested = [names for names in by_rule.values() if not names & seen]
+    assert untested == []

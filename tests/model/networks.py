@@ -1,0 +1,175 @@
+"""Small ONNX models with seeded weights, and what ONNX's reference evaluator computes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+F32 = TensorProto.FLOAT
+Dims = Sequence[int | str]
+
+
+def model_bytes(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Dims],
+    outputs: Mapping[str, Dims | None],
+    weights: Mapping[str, np.ndarray] | None = None,
+    *,
+    opset: int = 17,
+    metadata: Mapping[str, str] | None = None,
+    input_type: int = F32,
+    check: bool = True,
+) -> bytes:
+    """Serialize a model; weights become initializers under their names."""
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info(name, input_type, dims) for name, dims in inputs.items()],
+        [helper.make_tensor_value_info(name, F32, dims) for name, dims in outputs.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    if metadata:
+        helper.set_model_props(model, dict(metadata))
+    if check:
+        onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def reference(content: bytes, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Outputs by ONNX's own evaluator."""
+    return [np.asarray(value) for value in ReferenceEvaluator(onnx.load_model_from_string(content)).run(None, dict(feeds))]
+
+
+def normal(shape: tuple[int, ...], seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+class Weights(dict):
+    """Initializers with a fresh seed each."""
+
+    def add(self, name: str, *shape: int) -> str:
+        """Values keep about the size of the layer's input."""
+        self[name] = normal(shape, 100 + len(self)) * np.float32(1.4 / np.sqrt(np.prod(shape[1:]) if len(shape) > 1 else 10))
+        return name
+
+    def norm(self, name: str, channels: int) -> list[str]:
+        """Parameters of a batch normalisation."""
+        names = [self.add(f"{name}.{part}", channels) for part in ("gamma", "beta", "mean", "var")]
+        self[names[0]] = self[names[0]] + 1
+        self[names[3]] = np.abs(self[names[3]]) + 0.5
+        return names
+
+
+def conv(weights: Weights, x: str, y: str, channels: tuple[int, int], kernel: int = 3, **attrs: Any) -> list[onnx.NodeProto]:
+    """A convolution with bias and 'same' padding for odd kernels."""
+    names = [weights.add(f"{y}.weight", channels[1], channels[0], kernel, kernel), weights.add(f"{y}.bias", channels[1])]
+    pad = kernel // 2
+    return [helper.make_node("Conv", [x, *names], [y], name=f"/{y}", **({"pads": [pad] * 4} | attrs))]
+
+
+def resnet(batch: int | str = "N", size: int | str = 16, classes: int = 5, head: str | None = None, **options: Any) -> bytes:
+    """conv-bn-relu-pool, two residual blocks, global pooling and a linear layer; `head` is appended ("Softmax", ...)."""
+    w = Weights()
+    nodes = conv(w, "x", "stem.conv", (3, 8))
+    nodes.append(helper.make_node("BatchNormalization", ["stem.conv", *w.norm("stem", 8)], ["stem.bn"]))
+    nodes.append(helper.make_node("Relu", ["stem.bn"], ["stem"], name="/stem/relu"))
+    nodes.append(helper.make_node("MaxPool", ["stem"], ["pool"], kernel_shape=[2, 2], strides=[2, 2]))
+    previous, channels = "pool", 8
+    for block, (width, stride) in (("stage1", (8, 1)), ("stage2", (12, 2))):
+        nodes += conv(w, previous, f"{block}.conv1", (channels, width), strides=[stride, stride])
+        nodes.append(helper.make_node("BatchNormalization", [f"{block}.conv1", *w.norm(f"{block}.1", width)], [f"{block}.bn1"]))
+        nodes.append(helper.make_node("Relu", [f"{block}.bn1"], [f"{block}.relu1"]))
+        nodes += conv(w, f"{block}.relu1", f"{block}.conv2", (width, width))
+        nodes.append(helper.make_node("BatchNormalization", [f"{block}.conv2", *w.norm(f"{block}.2", width)], [f"{block}.bn2"]))
+        shortcut = previous
+        if stride > 1:
+            nodes += conv(w, previous, f"{block}.shortcut", (channels, width), kernel=1, strides=[stride, stride])
+            shortcut = f"{block}.shortcut"
+        nodes.append(helper.make_node("Add", [f"{block}.bn2", shortcut], [f"{block}.sum"]))
+        nodes.append(helper.make_node("Relu", [f"{block}.sum"], [block], name=f"/{block}/relu"))
+        previous, channels = block, width
+    nodes.append(helper.make_node("GlobalAveragePool", [previous], ["gap"]))
+    nodes.append(helper.make_node("Flatten", ["gap"], ["features"]))
+    w.add("fc.weight", classes, channels)
+    w.add("fc.bias", classes)
+    logits = "logits" if head else "y"
+    nodes.append(helper.make_node("Gemm", ["features", "fc.weight", "fc.bias"], [logits], transB=1, name="/fc"))
+    if head:
+        nodes.append(helper.make_node(head, [logits], ["y"]))
+    return model_bytes(nodes, {"x": [batch, 3, size, size]}, {"y": [batch, classes]}, w, **options)
+
+
+def vgg(batch: int | str = 1, classes: int = 4) -> bytes:
+    """Convolutions, pooling, Flatten and two linear layers: gradients vary in space."""
+    w = Weights()
+    nodes = conv(w, "x", "conv1", (2, 6))
+    nodes.append(helper.make_node("Relu", ["conv1"], ["relu1"], name="/features/1"))
+    nodes += conv(w, "relu1", "conv2", (6, 8))
+    nodes.append(helper.make_node("Relu", ["conv2"], ["relu2"]))
+    nodes.append(helper.make_node("MaxPool", ["relu2"], ["pool"], kernel_shape=[2, 2], strides=[2, 2]))
+    nodes.append(helper.make_node("Flatten", ["pool"], ["flat"]))
+    w.add("fc1.weight", 10, 8 * 4 * 5)
+    w.add("fc1.bias", 10)
+    w.add("fc2.weight", classes, 10)
+    nodes.append(helper.make_node("Gemm", ["flat", "fc1.weight", "fc1.bias"], ["hidden"], transB=1))
+    nodes.append(helper.make_node("Tanh", ["hidden"], ["active"]))
+    nodes.append(helper.make_node("Gemm", ["active", "fc2.weight"], ["y"], transB=1))
+    return model_bytes(nodes, {"x": [batch, 2, 8, 10]}, {"y": [batch, classes]}, w)
+
+
+def segmenter(batch: int | str = "N") -> bytes:
+    """A map of class scores of the input's size."""
+    w = Weights()
+    nodes = conv(w, "x", "conv1", (2, 6))
+    nodes.append(helper.make_node("Relu", ["conv1"], ["relu1"]))
+    nodes += conv(w, "relu1", "y", (6, 3), kernel=1)
+    return model_bytes(nodes, {"x": [batch, 2, 6, 7]}, {"y": [batch, 3, 6, 7]}, w)
+
+
+def mixer() -> bytes:
+    """Adds the mean over the pictures of the batch."""
+    w = Weights()
+    nodes = conv(w, "x", "conv1", (2, 4))
+    nodes.append(helper.make_node("Relu", ["conv1"], ["relu1"]))
+    nodes.append(helper.make_node("ReduceMean", ["relu1"], ["mean"], axes=[0], keepdims=1))
+    nodes.append(helper.make_node("Add", ["relu1", "mean"], ["mixed"]))
+    nodes += conv(w, "mixed", "conv2", (4, 3))
+    nodes.append(helper.make_node("GlobalAveragePool", ["conv2"], ["gap"]))
+    nodes.append(helper.make_node("Flatten", ["gap"], ["y"]))
+    return model_bytes(nodes, {"x": ["N", 2, 5, 5]}, {"y": ["N", 3]}, w)
+
+
+def two_inputs() -> bytes:
+    """A picture and a vector that scales its channels."""
+    w = Weights()
+    nodes = conv(w, "image", "conv1", (2, 4))
+    nodes.append(helper.make_node("Relu", ["conv1"], ["relu1"]))
+    w.add("mix.weight", 4, 3)
+    w["axes"] = np.array([2, 3])
+    nodes.append(helper.make_node("Gemm", ["vector", "mix.weight"], ["mixed"], transB=1))
+    nodes.append(helper.make_node("Unsqueeze", ["mixed", "axes"], ["scale"]))
+    nodes.append(helper.make_node("Mul", ["relu1", "scale"], ["scaled"]))
+    nodes += conv(w, "scaled", "conv2", (4, 3))
+    nodes.append(helper.make_node("GlobalAveragePool", ["conv2"], ["gap"]))
+    nodes.append(helper.make_node("Flatten", ["gap"], ["y"]))
+    return model_bytes(nodes, {"image": ["N", 2, 6, 5], "vector": ["N", 3]}, {"y": ["N", 3]}, w)
+
+
+def two_outputs() -> bytes:
+    """A trunk with two heads of different width."""
+    w = Weights()
+    nodes = conv(w, "x", "conv1", (2, 4))
+    nodes.append(helper.make_node("Relu", ["conv1"], ["relu1"]))
+    nodes.append(helper.make_node("GlobalAveragePool", ["relu1"], ["gap"]))
+    nodes.append(helper.make_node("Flatten", ["gap"], ["features"]))
+    w.add("a.weight", 3, 4)
+    w.add("b.weight", 2, 4)
+    nodes.append(helper.make_node("Gemm", ["features", "a.weight"], ["a"], transB=1))
+    nodes.append(helper.make_node("Gemm", ["features", "b.weight"], ["b"], transB=1))
+    return model_bytes(nodes, {"x": ["N", 2, 6, 5]}, {"a": ["N", 3], "b": ["N", 2]}, w)
