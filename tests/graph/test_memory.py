@@ -140,7 +140,7 @@ def test_value_that_is_read_later_is_not_overwritten():
     first = g.emit("Tanh", x, alpha=0.0, beta=0.0)
     second = g.emit("Neg", first, alpha=0.0, beta=0.0)
     (result,) = run(g, [g.mul(first, second)], [normal((8,))])
-    np.testing.assert_allclose(result, -np.tanh(normal((8,))) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(result, -(np.tanh(normal((8,))) ** 2), rtol=1e-12)
 
 
 def test_same_value_as_both_operands_is_not_overwritten():

@@ -82,7 +82,9 @@ TOGETHER: dict[str, Emit] = {
     "ReduceSum over pictures": lambda g, x, n: g.reduce("ReduceSum", x, (0,), True),
     "batch statistics": lambda g, x, n: g.sub(x, g.reduce("ReduceMean", x, (0, 2), True)),
     "Softmax over pictures": lambda g, x, n: g.emit("Softmax", x, axis=0),
-    "Gram matrix of the pictures": lambda g, x, n: g.emit("MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=False, trans_b=True),
+    "Gram matrix of the pictures": lambda g, x, n: g.emit(
+        "MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=False, trans_b=True
+    ),
     "MatMul that sums over pictures": lambda g, x, n: g.emit(
         "MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=True, trans_b=False
     ),

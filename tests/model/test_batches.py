@@ -237,7 +237,10 @@ def test_several_inputs():
         ({"image": normal((1, 2, 6, 5))}, "run: x: expected the inputs image, vector, got image"),
         ({"image": normal((1, 2, 6, 5)), "vector": normal((2, 3))}, r"expected the same number of pictures in all inputs, got \[1, 2\]"),
         ({"image": normal((2, 6, 5)), "vector": normal((1, 3))}, "expected the same number of pictures in all inputs"),
-        ({"image": normal((1, 2, 6, 5)), "vector": normal((1, 3)), "more": 1}, "expected the inputs image, vector, got image, vector, more"),
+        (
+            {"image": normal((1, 2, 6, 5)), "vector": normal((1, 3)), "more": 1},
+            "expected the inputs image, vector, got image, vector, more",
+        ),
     ],
 )
 def test_several_inputs_that_do_not_fit(x, message):

@@ -76,9 +76,7 @@ def test_explain_many_of_nothing():
 @pytest.mark.parametrize("pictures", [1, 3])
 def test_number_of_threads_changes_no_bit(threads, pictures):
     for method in METHODS:
-        one, many = (
-            RESNET.explain(X[:pictures], target=1, layer="stem", method=method, relu=False, num_threads=n) for n in (1, threads)
-        )
+        one, many = (RESNET.explain(X[:pictures], target=1, layer="stem", method=method, relu=False, num_threads=n) for n in (1, threads))
         assert one.raw.tobytes() == many.raw.tobytes()
         assert one.score.tobytes() == many.score.tobytes()
 

@@ -94,9 +94,7 @@ def test_torchcam(network, layer, method):
 @pytest.mark.parametrize(("method", "key"), [("gradcam", "gradcam_relu0"), ("hirescam", "gradient_x_activation_sum")])
 def test_captum(network, layer, method, key):
     model, golden = network
-    why = model.explain(
-        golden["input"], target=classes(golden), layer=str(golden[f"{layer}/tensor"]), method=method, compat="captum"
-    )
+    why = model.explain(golden["input"], target=classes(golden), layer=str(golden[f"{layer}/tensor"]), method=method, compat="captum")
     want = golden[f"captum/{layer}/{key}"]
     close(why.raw, want.reshape(why.raw.shape), 2e-5)
 

@@ -29,7 +29,8 @@ def same(a, b):
 
 
 @pytest.mark.parametrize(
-    ("name", "index"), [("tabby cat", 0), ("persian", 2), ("PERSIAN", 2), ("golden", 3), ("LABRA", 4), ("tiger", 1), (np.int64(3), 3), (-1, 4)]
+    ("name", "index"),
+    [("tabby cat", 0), ("persian", 2), ("PERSIAN", 2), ("golden", 3), ("LABRA", 4), ("tiger", 1), (np.int64(3), 3), (-1, 4)],
 )
 def test_class_by_name_or_index(name, index):
     why = MODEL.explain(X, target=name, relu=False)

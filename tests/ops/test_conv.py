@@ -155,13 +155,13 @@ def test_every_edge_of_a_tile(isa, dtype):
 @pytest.mark.parametrize(("channels", "filters"), [(28, 3), (29, 130), (57, 5), (86, 13)])
 def test_several_blocks_of_depth_and_positions(isa, dtype, channels, filters):
     """More than one depth block (256 products), more than one block of positions, more than 16 row panels."""
-    geometry = case((1, channels, 21, 33), (filters, channels, 3, 3), 1, ((1, 1), (2, 0)))
+    geometry = case((1, channels, 11, 27), (filters, channels, 3, 3), 1, ((1, 1), (2, 0)))
     x, w = integers(geometry[0], dtype), integers(geometry[1], dtype, 1)
     bias = integers((filters,), dtype, 2)
     y = conv(x, w, bias, **options(geometry))
     np.testing.assert_array_equal(y, naive(geometry, x, w, bias))
     dy = integers(y.shape, dtype, 3)
-    np.testing.assert_array_equal(conv_input_grad(dy, w, (21, 33), **options(geometry)), naive_grad(geometry, dy, w))
+    np.testing.assert_array_equal(conv_input_grad(dy, w, (11, 27), **options(geometry)), naive_grad(geometry, dy, w))
 
 
 @pytest.mark.parametrize("depth", [1, 255, 256, 257, 511, 512, 513])
@@ -372,7 +372,19 @@ def test_bad_gradients_are_refused(dy, size, message):
         conv_input_grad(np.zeros(dy, np.float32), W, size)
 
 
-GOOD = {"n": 1, "c": 2, "k": 4, "groups": 2, "in": (4, 4), "kernel": (3, 2), "stride": (1, 1), "lo": (0, 0), "hi": (0, 0), "d": (1, 1), "bias": 0}
+GOOD = {
+    "n": 1,
+    "c": 2,
+    "k": 4,
+    "groups": 2,
+    "in": (4, 4),
+    "kernel": (3, 2),
+    "stride": (1, 1),
+    "lo": (0, 0),
+    "hi": (0, 0),
+    "d": (1, 1),
+    "bias": 0,
+}
 HUGE = 2**62
 
 
@@ -416,8 +428,8 @@ def test_the_kernels_refuse_bad_attributes(kernel, change, error, message):
     for dtype in "fd":
         with pytest.raises(error, match=message):
             _core.operands(kernel, _core.isa, dtype, ints, ())
-        for wrong in (ints[:-1], (*ints, 0), (), (2,)):
-            with pytest.raises(ValueError, match="attributes"):
+        for wrong in (ints[:-1], (*ints, 0), (2,), ()):
+            with pytest.raises(ValueError, match="attributes" if wrong else "rank"):
                 _core.operands(kernel, _core.isa, dtype, wrong, ())
         for rank in (0, 4, -1, HUGE):
             with pytest.raises(ValueError, match="rank"):

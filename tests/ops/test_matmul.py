@@ -88,7 +88,9 @@ def test_random_shapes_are_exact(isa):
     for seed in range(200):
         rank = int(generator.integers(0, 4))
         lead = generator.integers(1, 4, rank)
-        leads = [tuple(int(n) for n in np.where(generator.random(rank) < 0.3, 1, lead))[generator.integers(0, rank + 1) :] for _ in range(2)]
+        leads = [
+            tuple(int(n) for n in np.where(generator.random(rank) < 0.3, 1, lead))[generator.integers(0, rank + 1) :] for _ in range(2)
+        ]
         m, k, n = (int(v) for v in generator.integers(1, (24, 40, 80)))
         flags = FLAGS[seed % 4]
         a, b = operands((*leads, m, k, n), flags, integers, "float32")
@@ -192,7 +194,13 @@ A, B = np.zeros((2, 3), np.float32), np.zeros((3, 4), np.float32)
         (A, B, {"trans_a": True}, ValueError, "matmul: b: expected 2 rows"),
         (A[0], B, {"trans_a": True}, ValueError, "matmul: trans_a, trans_b: expected a matrix to transpose, got a vector"),
         (A, B[:, 0], {"trans_b": True}, ValueError, "expected a matrix to transpose, got a vector"),
-        (np.zeros((2, 2, 3)), np.zeros((3, 3, 4)), {}, ValueError, r"matmul: b: expected leading axes that broadcast with \(2, 2, 3\), got \(3, 3, 4\)"),
+        (
+            np.zeros((2, 2, 3)),
+            np.zeros((3, 3, 4)),
+            {},
+            ValueError,
+            r"matmul: b: expected leading axes that broadcast with \(2, 2, 3\), got \(3, 3, 4\)",
+        ),
         (np.float32(1), B, {}, ValueError, "matmul: a: expected 1 to 8 axes, got 0"),
         (A, B.astype(float), {}, TypeError, "matmul: b: expected float32 like the first array, got float64"),
         (A.astype(int), B, {}, TypeError, "matmul: a: expected float32 or float64, got int64"),

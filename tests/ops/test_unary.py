@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gradcheck import assert_gradient
+from reference import unary as reference
+
+from gradcam import ops
+from gradcam.ops import _call
+from gradcam.ops.unary import UNARY, unary_attributes
+
+OPS = list(reference.FUNCTIONS)
+PIECEWISE = ["Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Abs", "Neg", "Affine"]
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-42, -1e-42, 3.0, -3.0]
+
+
+def output(op, x, **keywords):
+    _, alpha, beta = reference.FUNCTIONS[op]
+    return _call.call("unary_output", unary_attributes(op, x.size, alpha, beta), [x], [x.shape], **keywords)[0]
+
+
+def gradient(op, x, dy, **keywords):
+    _, alpha, beta = reference.FUNCTIONS[op]
+    return _call.call("unary_input_grad", unary_attributes(op, x.size, alpha, beta), [x, dy], [x.shape], **keywords)[0]
+
+
+def inputs(op, dtype, count=4001):
+    x = np.concatenate([np.linspace(-30, 30, count), np.linspace(-2, 2, 513)])
+    return (np.abs(x) + 1e-3 if op in ("Log", "Sqrt", "Reciprocal") else x).astype(dtype)
+
+
+def test_every_operator_has_a_reference():
+    assert set(UNARY) == set(OPS)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize(("dtype", "ulps"), [("float32", 6), ("float64", 12)])
+def test_values_are_the_reference_within_a_few_ulps(isa, op, dtype, ulps):
+    x = inputs(op, dtype)
+    got, want = output(op, x), reference.unary(op, x)
+    assert got.dtype == dtype
+    unit = np.spacing(np.abs(want).astype(dtype)).astype(np.float64)
+    if op in ("GeluTanh", "HardSwish", "HardSigmoid", "Elu", "Affine", "Gelu"):  # products and sums: relative to their terms
+        unit = np.maximum(unit, np.spacing(np.maximum(np.abs(x), 1).astype(dtype)).astype(np.float64) / (8 if op == "Gelu" else 1))
+    assert (np.abs(got.astype(np.float64) - want) / unit).max() <= ulps
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_gradients_are_central_differences(isa, op):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-4, 4, 40)
+    kinks = {"Clip": (-1.5, 2.5), "HardSigmoid": (-2.5, 2.5), "HardSwish": (-3, 3)}.get(op, (0,))
+    x = np.abs(x) + 0.1 if op in ("Log", "Sqrt", "Reciprocal") else x[np.min([np.abs(x - k) for k in kinks], axis=0) > 1e-3]
+    dy = rng.standard_normal(x.shape)
+    assert_gradient(gradient(op, x, dy), lambda v: output(op, np.ascontiguousarray(v)), x, dy)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_float32_gradients_are_those_of_float64(isa, op):
+    x, rng = inputs(op, "float32"), np.random.default_rng(1)
+    dy = rng.standard_normal(x.shape).astype("float32")
+    got, want = gradient(op, x, dy), gradient(op, x.astype("float64"), dy.astype("float64"))
+    np.testing.assert_allclose(got, want, rtol=3e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "slope"),
+    [
+        ("Relu", 0.0, 0.0),
+        ("LeakyRelu", 0.0, 0.1),
+        ("Elu", 0.0, 1.3),
+        ("Clip", -1.5, 0.0),
+        ("Clip", 2.5, 0.0),
+        ("HardSwish", -3.0, 0.0),
+        ("HardSwish", 3.0, 1.0),
+        ("HardSigmoid", -2.5, 0.0),
+        ("HardSigmoid", 2.5, 0.0),
+        ("Abs", 0.0, 0.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_derivatives_at_kinks(isa, op, x, slope, dtype):
+    x = np.full(9, x, dtype)
+    np.testing.assert_allclose(gradient(op, x, np.full(9, 2, dtype)), np.full(9, 2 * slope), rtol=1e-6)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nan_stays_nan_and_position_does_not_matter(isa, op, dtype):
+    x = np.asarray([0.5, np.nan, 2.0], dtype)
+    assert np.isnan(output(op, x)).tolist() == [False, True, False]
+    for length in (1, 3, 7, 8, 9, 31, 67):
+        line = np.resize(inputs(op, dtype), length)
+        whole = output(op, line)
+        for i in range(length):
+            assert output(op, line[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
+
+
+@pytest.mark.parametrize("op", PIECEWISE)
+def test_special_values_are_the_same_bytes_at_every_level(monkeypatch, op):
+    x = np.resize(np.asarray(SPECIAL, np.float32), 37)
+    found = set()
+    for level in _call._core.isas:
+        monkeypatch.setattr(_call, "isa", level)
+        found.add((output(op, x).tobytes(), gradient(op, x, np.ones_like(x)).tobytes()))
+    assert len(found) == 1
+
+
+def test_relu_keeps_nan_and_negative_zero(isa):
+    y = ops.relu(np.asarray([np.nan, -0.0, -1.0, np.inf, -np.inf], np.float32))
+    assert np.isnan(y[0])
+    assert np.signbit(y[1])
+    assert y[2:].tolist() == [0, np.inf, 0]
+
+
+def test_limits_of_the_special_functions(isa):
+    big = np.asarray([-1e4, -200, 200, 1e4], np.float32)
+    np.testing.assert_array_equal(ops.sigmoid(big), [0, 0, 1, 1])
+    np.testing.assert_array_equal(ops.tanh(big), [-1, -1, 1, 1])
+    np.testing.assert_array_equal(ops.erf(big), [-1, -1, 1, 1])
+    np.testing.assert_array_equal(ops.exp(big), [0, 0, np.inf, np.inf])
+    np.testing.assert_array_equal(ops.softplus(big), [0, 0, 200, 1e4])
+    small = np.float32(-95.0)
+    np.testing.assert_allclose(ops.exp(np.full(5, small)), np.exp(np.float64(small)), rtol=1e-4)  # a subnormal result
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_any_number_of_threads_gives_the_same_bytes(isa, op):
+    x = np.resize(inputs(op, "float32"), 40_003)
+    dy = np.random.default_rng(2).standard_normal(x.shape).astype("float32")
+    assert len({output(op, x, num_threads=n).tobytes() for n in (1, 2, 3, 4)}) == 1
+    assert len({gradient(op, x, dy, num_threads=n).tobytes() for n in (1, 2, 3, 4)}) == 1
+
+
+def test_public_functions_take_their_parameters():
+    x = np.linspace(-3, 3, 13)
+    np.testing.assert_allclose(ops.leaky_relu(x, 0.5), np.where(x < 0, 0.5 * x, x))
+    np.testing.assert_allclose(ops.clip(x, -1, 2), np.clip(x, -1, 2))
+    np.testing.assert_allclose(ops.hard_sigmoid(x, 0.3, 0.4), np.clip(0.3 * x + 0.4, 0, 1))
+    np.testing.assert_allclose(ops.elu(x, 2.0), np.where(x < 0, 2 * np.expm1(x), x))
+    np.testing.assert_allclose(ops.gelu(x, "tanh"), [reference.gelu_tanh(v) for v in x], rtol=1e-12)
+    for name, function in (("exp", np.exp), ("abs", np.abs), ("neg", np.negative), ("tanh", np.tanh)):
+        np.testing.assert_allclose(getattr(ops, name)(x), function(x), rtol=1e-14)
+    for name, function in (("sqrt", np.sqrt), ("log", np.log), ("reciprocal", np.reciprocal)):
+        np.testing.assert_allclose(getattr(ops, name)(np.abs(x) + 1), function(np.abs(x) + 1), rtol=1e-14)
+
+
+def test_empty_arrays_and_bad_input():
+    assert ops.relu(np.empty((0, 3), np.float32)).shape == (0, 3)
+    with pytest.raises(TypeError, match="relu: x: expected float32 or float64, got int64"):
+        ops.relu(np.arange(3))
+    with pytest.raises(ValueError, match="unary_input_grad: op: expected one of Relu"):
+        ops.unary_input_grad("Nope", np.ones(2), np.ones(2))
+    with pytest.raises(ValueError, match="dy: expected shape"):
+        ops.unary_input_grad("Relu", np.ones(2), np.ones(3))
+    with pytest.raises(TypeError, match="dy: expected float64"):
+        ops.unary_input_grad("Relu", np.ones(2), np.ones(2, np.float32))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("op", [o for o in OPS if o != "Affine"])
+def test_against_torch(torch, op):
+    f = torch.nn.functional
+    functions = {
+        "Relu": torch.relu,
+        "LeakyRelu": lambda x: f.leaky_relu(x, 0.1),
+        "Clip": lambda x: f.hardtanh(x, -1.5, 2.5),
+        "Sigmoid": torch.sigmoid,
+        "Tanh": torch.tanh,
+        "HardSigmoid": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
+        "HardSwish": f.hardswish,
+        "Elu": lambda x: f.elu(x, 1.3),
+        "Softplus": f.softplus,
+        "Erf": torch.erf,
+        "Gelu": f.gelu,
+        "GeluTanh": lambda x: f.gelu(x, approximate="tanh"),
+        "Exp": torch.exp,
+        "Log": torch.log,
+        "Sqrt": torch.sqrt,
+        "Reciprocal": torch.reciprocal,
+        "Abs": torch.abs,
+        "Neg": torch.neg,
+    }
+    values = inputs(op, "float64", 301)
+    values = values[(np.abs(values) != 2.5) & (values != -1.5) & (np.abs(values) < 18)]  # torch's softplus is linear above 20
+    x = torch.tensor(values, requires_grad=True)
+    y = functions[op](x)
+    dy = np.random.default_rng(3).standard_normal(values.shape)
+    y.backward(torch.tensor(dy))
+    np.testing.assert_allclose(output(op, values), y.detach().numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(gradient(op, values, dy), x.grad.numpy(), rtol=1e-10, atol=1e-12)
