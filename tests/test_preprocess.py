@@ -112,7 +112,11 @@ def test_orientation_transparency_palette_and_sixteen_bits():
 
 
 def test_what_is_no_picture(tmp_path):
-    for name, content in (("empty.png", b""), ("text.png", b"hello"), ("cut.jpg", encoded(Image.fromarray(picture(200, 200)), "JPEG").read()[:900])):
+    for name, content in (
+        ("empty.png", b""),
+        ("text.png", b"hello"),
+        ("cut.jpg", encoded(Image.fromarray(picture(200, 200)), "JPEG").read()[:900]),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=name):
             open_image(tmp_path / name)

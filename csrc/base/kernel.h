@@ -102,8 +102,8 @@ gcam_reader_finish(const gcam_reader *reader)
     if (reader->status != GCAM_OK) {
         return reader->status;
     }
-    const int all = reader->next_int == reader->attributes->int_count
-                    && reader->next_real == reader->attributes->real_count;
+    const int all =
+        reader->next_int == reader->attributes->int_count && reader->next_real == reader->attributes->real_count;
     return all ? GCAM_OK : GCAM_E_ATTRIBUTE_COUNT;
 }
 

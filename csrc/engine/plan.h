@@ -24,7 +24,7 @@ typedef struct {
 
 typedef struct {
     int kernel;
-    size_t geom_offset; /* into the plan's geometry block */
+    size_t geom_offset;                             /* into the plan's geometry block */
     int in[GCAM_MAX_INPUTS], out[GCAM_MAX_OUTPUTS]; /* buffer numbers; -1: absent */
 } gcam_step;
 
@@ -36,8 +36,8 @@ typedef struct {
     gcam_buffer *buffers;
     unsigned char *geometry;
     size_t geometry_bytes; /* of one step */
-    size_t arena_bytes;   /* of one picture */
-    size_t scratch_bytes; /* of one worker */
+    size_t arena_bytes;    /* of one picture */
+    size_t scratch_bytes;  /* of one worker */
 } gcam_plan;
 
 /* Attributes of the step to add; in and out hold buffer numbers for the kernel's operands. */

@@ -87,8 +87,8 @@ GCAM_FN(erf_slope)(real_t x)
     return (real_t)GCAM_2_INV_SQRT_PI * GCAM_FN(exp_square)(1, x);
 }
 
-/* factor * Q(a), Q the upper tail of the normal distribution, a >= 0, gauss = exp(-a^2 / 2). The factor goes in before the
- * exponential, which may be subnormal and then has few digits to lose. */
+/* factor * Q(a), Q the upper tail of the normal distribution, a >= 0, gauss = exp(-a^2 / 2). The factor goes in before
+ * the exponential, which may be subnormal and then has few digits to lose. */
 GCAM_INLINE real_t
 GCAM_FN(normal_tail)(real_t factor, real_t a, real_t gauss)
 {

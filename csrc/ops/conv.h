@@ -3,7 +3,8 @@
  *   y[n][k][o] = b[k] + sum over c, r of w[k][c][r] x[n][g C/G + c][o stride + r dilation - pad_lo]   (0 outside x)
  *   dx[n][c][i] = sum over k, r, o with o stride + r dilation - pad_lo = i of w[k][c][r] dy[n][k][o]
  *
- * x (N, C, *in), w (K, C/G, *kernel), b (K), y (N, K, *out), out = floor((in + pads - dilation (kernel - 1) - 1) / stride) + 1.
+ * x (N, C, *in), w (K, C/G, *kernel), b (K), y (N, K, *out), out = floor((in + pads - dilation (kernel - 1) - 1) /
+ * stride) + 1.
  *
  *   conv_pack              w -> the weights packed for conv_output (gradient = 0) or conv_input_grad (gradient = 1)
  *   conv_output            x, packed, b or NULL -> y
@@ -26,11 +27,11 @@ typedef struct {
     ptrdiff_t has_bias, gradient;
     /* The matrix product of one group: rows (output channels), depth (source channels x taps), columns (positions). */
     ptrdiff_t rows, depth, columns;
-    ptrdiff_t source_channels;         /* of one group */
-    ptrdiff_t packed_depth_block;      /* packed elements of one full depth block of one group */
-    ptrdiff_t packed_group;            /* packed elements of one group */
-    ptrdiff_t block_columns;           /* positions whose patches are packed at once */
-    ptrdiff_t panel;                   /* scratch elements from one column panel to the next */
+    ptrdiff_t source_channels;    /* of one group */
+    ptrdiff_t packed_depth_block; /* packed elements of one full depth block of one group */
+    ptrdiff_t packed_group;       /* packed elements of one group */
+    ptrdiff_t block_columns;      /* positions whose patches are packed at once */
+    ptrdiff_t panel;              /* scratch elements from one column panel to the next */
 } gcam_conv_geom;
 
 gcam_status gcam_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);

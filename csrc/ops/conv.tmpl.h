@@ -74,8 +74,8 @@ GCAM_FN(conv_place)(const gcam_conv_geom *g, int axis, ptrdiff_t p, ptrdiff_t r)
 
 /* Patches of the positions [begin, end) for depths [first, first + depth), as column panels at b. */
 static void
-GCAM_FN(conv_patches)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t first, ptrdiff_t depth,
-                      ptrdiff_t begin, ptrdiff_t end, real_t *b, real_t *line)
+GCAM_FN(conv_patches)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t first, ptrdiff_t depth, ptrdiff_t begin,
+                      ptrdiff_t end, real_t *b, real_t *line)
 {
     const ptrdiff_t *from = g->gradient ? g->out : g->in, *to = g->gradient ? g->in : g->out;
     const ptrdiff_t plane = from[0] * from[1] * from[2], k1 = g->kernel[1], k2 = g->kernel[2];

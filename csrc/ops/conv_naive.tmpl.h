@@ -60,13 +60,13 @@ GCAM_FN(conv_input_grad_naive)(const gcam_conv_geom *g, const real_t *dy, const 
             const ptrdiff_t k = i / taps / channels / out;
             const ptrdiff_t i0 = p / (g->out[1] * g->out[2]) * g->stride[0]
                                  + tap / (kernel[1] * kernel[2]) * g->dilation[0] - g->pad_lo[0];
-            const ptrdiff_t i1 = p / g->out[2] % g->out[1] * g->stride[1] + tap / kernel[2] % kernel[1] * g->dilation[1]
-                                 - g->pad_lo[1];
+            const ptrdiff_t i1 =
+                p / g->out[2] % g->out[1] * g->stride[1] + tap / kernel[2] % kernel[1] * g->dilation[1] - g->pad_lo[1];
             const ptrdiff_t i2 = p % g->out[2] * g->stride[2] + tap % kernel[2] * g->dilation[2] - g->pad_lo[2];
             if (i0 >= 0 && i0 < in[0] && i1 >= 0 && i1 < in[1] && i2 >= 0 && i2 < in[2]) {
-                part[((c * in[0] + i0) * in[1] + i1) * in[2] + i2]
-                    += dy[(item * filters + k) * out + p]
-                       * w[((item % g->groups * filters + k) * channels + c) * taps + tap];
+                part[((c * in[0] + i0) * in[1] + i1) * in[2] + i2] +=
+                    dy[(item * filters + k) * out + p]
+                    * w[((item % g->groups * filters + k) * channels + c) * taps + tap];
             }
         }
     }

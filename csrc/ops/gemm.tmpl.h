@@ -8,7 +8,8 @@
 #define GEMM_ROWS GCAM_TILE_ROWS
 #define GEMM_COLUMNS (GCAM_TILE_VECTORS * VLANES)
 
-/* acc = a panel . b panel over `depth`, for the first `rows` rows and `vectors` vectors (both constants once inlined). */
+/* acc = a panel . b panel over `depth`, for the first `rows` rows and `vectors` vectors (both constants once inlined).
+ */
 GCAM_INLINE void
 GCAM_FN(gemm_accumulate)(const int rows, const int vectors, ptrdiff_t depth, const real_t *restrict a,
                          const real_t *restrict b, vreal acc[GEMM_ROWS][GCAM_TILE_VECTORS])

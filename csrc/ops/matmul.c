@@ -13,7 +13,8 @@ matrices(const gcam_matmul_geom *g, const ptrdiff_t *strides, size_t rows, size_
         if (strides[i] < 0) {
             return GCAM_E_STRIDE;
         }
-        if (!gcam_size_mul((size_t)(g->batch[i] - 1), (size_t)strides[i], &step) || !gcam_size_add(count, step, &count)) {
+        if (!gcam_size_mul((size_t)(g->batch[i] - 1), (size_t)strides[i], &step)
+            || !gcam_size_add(count, step, &count)) {
             return GCAM_E_SIZE;
         }
     }

@@ -1,6 +1,6 @@
-/* Kernels of ops/softmax.h. A contiguous axis is worked as rows, where the sums run in GCAM_SOFTMAX_LANES lanes that are
- * added at the end; a strided one as tiles of GCAM_SOFTMAX_TILE neighbouring columns, each with a sum of its own. A worker
- * owns rows or tiles. */
+/* Kernels of ops/softmax.h. A contiguous axis is worked as rows, where the sums run in GCAM_SOFTMAX_LANES lanes that
+ * are added at the end; a strided one as tiles of GCAM_SOFTMAX_TILE neighbouring columns, each with a sum of its own. A
+ * worker owns rows or tiles. */
 #include "ops/inplace.h"
 
 #ifndef GCAM_SOFTMAX_LANES

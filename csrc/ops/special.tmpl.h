@@ -2,9 +2,9 @@
  *
  * float64 takes them from libm. The float32 ones are straight-line arithmetic, which compilers turn into vector code:
  * selections instead of branches, integers only as bits. They select between results: an argument cut to its range
- * beforehand makes gcc compute a copy of what follows for each case. Without contraction the vector body and its tail round alike,
- * so a value does not depend on its position nor on the ISA. Errors are within 4 ulp, subnormal results included;
- * NaN stays NaN. The polynomials are weighted minimax fits on the intervals stated beside them. */
+ * beforehand makes gcc compute a copy of what follows for each case. Without contraction the vector body and its tail
+ * round alike, so a value does not depend on its position nor on the ISA. Errors are within 4 ulp, subnormal results
+ * included; NaN stays NaN. The polynomials are weighted minimax fits on the intervals stated beside them. */
 
 #if GCAM_DTYPE_IS_F32
 

@@ -154,7 +154,7 @@ module_clear(PyObject *module)
 }
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
+    {Py_mod_exec, (void *)(uintptr_t)module_exec},
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
 #endif
@@ -165,14 +165,9 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "gradcam._core",
-    .m_doc = "The C core of gradcam. Private.",
-    .m_size = sizeof(pygcam_state),
-    .m_methods = methods,
-    .m_slots = slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
+    PyModuleDef_HEAD_INIT,          .m_name = "gradcam._core", .m_doc = "The C core of gradcam. Private.",
+    .m_size = sizeof(pygcam_state), .m_methods = methods,      .m_slots = slots,
+    .m_traverse = module_traverse,  .m_clear = module_clear,
 };
 
 PyMODINIT_FUNC

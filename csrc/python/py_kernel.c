@@ -40,7 +40,8 @@ prepare(PyObject *const *arguments, prepared *p)
     memset(&p->operands, 0, sizeof p->operands);
     const char *isa = PyUnicode_Check(arguments[1]) ? PyUnicode_AsUTF8(arguments[1]) : "";
     if (isa == NULL || pygcam_kernel(arguments[0], &p->kernel) < 0 || pygcam_isa(isa, &p->isa) < 0
-        || pygcam_dtype(arguments[2], &p->dtype) < 0 || pygcam_attributes(arguments[3], arguments[4], &attributes) < 0) {
+        || pygcam_dtype(arguments[2], &p->dtype) < 0
+        || pygcam_attributes(arguments[3], arguments[4], &attributes) < 0) {
         return -1;
     }
     const gcam_kernel *kernel = &gcam_kernels[p->kernel];
@@ -105,7 +106,8 @@ py_call(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
     }
     for (int i = 0; i < kernel->inputs; i++) {
         void *data;
-        if (take_array(PyTuple_GET_ITEM(inputs, i), &p, p.operands.in[i], p.operands.in_kind[i], 0, "inputs", &data) < 0) {
+        if (take_array(PyTuple_GET_ITEM(inputs, i), &p, p.operands.in[i], p.operands.in_kind[i], 0, "inputs", &data)
+            < 0) {
             goto done;
         }
         call.in[i] = data;
@@ -130,10 +132,8 @@ py_call(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
     }
     call.geom = p.geom;
     call.compute = gcam_isas[p.isa]->compute[p.kernel][p.dtype];
-    Py_BEGIN_ALLOW_THREADS
-    gcam_parallel_run(call_task, &call, (int)workers);
-    Py_END_ALLOW_THREADS
-    result = Py_NewRef(Py_None);
+    Py_BEGIN_ALLOW_THREADS gcam_parallel_run(call_task, &call, (int)workers);
+    Py_END_ALLOW_THREADS result = Py_NewRef(Py_None);
 done:
     gcam_free(call.scratch);
     gcam_free(p.geom);

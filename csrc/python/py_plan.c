@@ -8,8 +8,7 @@
 #include "engine/plan.h"
 
 typedef struct {
-    PyObject_HEAD
-    gcam_plan plan;
+    PyObject_HEAD gcam_plan plan;
     PyObject *buffers; /* the tuple given, which holds the constant arrays */
 } PlanObject;
 
@@ -89,9 +88,8 @@ take_step(PyObject *item, gcam_plan *plan)
 {
     PyObject *name, *ints, *reals, *ins, *outs;
     gcam_step_spec spec;
-    if (pygcam_tuple(item, "steps") == NULL
-        || !PyArg_ParseTuple(item, "OOOOO", &name, &ints, &reals, &ins, &outs) || pygcam_kernel(name, &spec.kernel) < 0
-        || take_operands(ins, gcam_kernels[spec.kernel].inputs, spec.in) < 0
+    if (pygcam_tuple(item, "steps") == NULL || !PyArg_ParseTuple(item, "OOOOO", &name, &ints, &reals, &ins, &outs)
+        || pygcam_kernel(name, &spec.kernel) < 0 || take_operands(ins, gcam_kernels[spec.kernel].inputs, spec.in) < 0
         || take_operands(outs, gcam_kernels[spec.kernel].outputs, spec.out) < 0
         || pygcam_attributes(ints, reals, &spec.attributes) < 0) {
         return -1;
@@ -132,8 +130,8 @@ plan_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
         return NULL;
     }
     const Py_ssize_t buffer_count = PyTuple_GET_SIZE(buffers), step_count = PyTuple_GET_SIZE(steps);
-    gcam_status status = gcam_plan_create(&self->plan, dtype, isa, (size_t)step_count, (size_t)buffer_count,
-                                          (size_t)arena_bytes);
+    gcam_status status =
+        gcam_plan_create(&self->plan, dtype, isa, (size_t)step_count, (size_t)buffer_count, (size_t)arena_bytes);
     if (status != GCAM_OK) {
         pygcam_raise("Plan", status);
         goto fail;
@@ -189,7 +187,8 @@ take_arrays(const gcam_plan *plan, PyObject *arrays, gcam_place place, ptrdiff_t
 {
     const size_t expected = place == GCAM_INPUT ? plan->input_count : plan->output_count;
     if ((size_t)PyTuple_GET_SIZE(arrays) != expected) {
-        PyErr_Format(PyExc_ValueError, "%s: expected %zu arrays, got %zd", argument, expected, PyTuple_GET_SIZE(arrays));
+        PyErr_Format(PyExc_ValueError, "%s: expected %zu arrays, got %zd", argument, expected,
+                     PyTuple_GET_SIZE(arrays));
         return -1;
     }
     for (size_t b = 0; b < plan->buffer_count; b++) {
@@ -296,9 +295,12 @@ static PyMethodDef plan_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* ISO C has no conversion from a function to an object pointer; the slots of CPython need it. */
+#define SLOT(function) ((void *)(uintptr_t)(function))
+
 static PyType_Slot plan_slots[] = {
-    {Py_tp_new, plan_new},
-    {Py_tp_dealloc, plan_dealloc},
+    {Py_tp_new, SLOT(plan_new)},
+    {Py_tp_dealloc, SLOT(plan_dealloc)},
     {Py_tp_methods, plan_methods},
     {Py_tp_doc, "Plan(dtype, isa, arena_bytes, buffers, steps): steps that compute one picture"},
     {0, NULL},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradcam import _core
 from gradcam.environment import resolve_threads
+from gradcam.errors import BuildWarning
 
 __all__ = ["Attributes", "array", "call", "isa"]
 
@@ -18,6 +21,12 @@ isa: str = _core.isa
 
 SERIAL_ELEMENTS = 1 << 14
 """Calls that touch fewer elements than this stay on one thread: opening a region costs more than it saves."""
+
+# A forked child does not have the threads of its parent's OpenMP runtime: they are given back before the fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_core.before_fork)
+if not _core.openmp:
+    warnings.warn("gradcam was built without OpenMP: it uses one thread", BuildWarning, stacklevel=2)
 
 
 class Attributes(NamedTuple):

@@ -103,7 +103,15 @@ def test_bad_input():
 @pytest.mark.torch
 @pytest.mark.parametrize("op", OPS)
 def test_against_torch(torch, op):
-    functions = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Pow": torch.pow, "Max": torch.maximum, "Min": torch.minimum}
+    functions = {
+        "Add": torch.add,
+        "Sub": torch.sub,
+        "Mul": torch.mul,
+        "Div": torch.div,
+        "Pow": torch.pow,
+        "Max": torch.maximum,
+        "Min": torch.minimum,
+    }
     functions["PRelu"] = lambda x, slope: torch.where(x > 0, x, slope * x)
     a, b = operands(op, (2, 3, 5), (3, 1))
     ta, tb = torch.tensor(a, requires_grad=True), torch.tensor(b, requires_grad=True)

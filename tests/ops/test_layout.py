@@ -73,7 +73,9 @@ def test_pad_and_its_gradient(isa, pads):
     assert_gradient(ops.pad_input_grad(dy, pads), lambda v: ops.pad(v, pads, 2.5), x.astype(float), dy)
 
 
-@pytest.mark.parametrize(("small", "large"), [((3, 1), (2, 3, 4)), ((1,), (5,)), ((), (2, 2)), ((2, 1, 3), (2, 4, 3)), ((1, 1, 33), (6, 2, 33))])
+@pytest.mark.parametrize(
+    ("small", "large"), [((3, 1), (2, 3, 4)), ((1,), (5,)), ((), (2, 2)), ((2, 1, 3), (2, 4, 3)), ((1, 1, 33), (6, 2, 33))]
+)
 def test_expand_and_its_gradient(isa, small, large):
     x = numbers(small)
     np.testing.assert_array_equal(ops.expand(x, large), np.broadcast_to(x, large))
@@ -103,7 +105,8 @@ def test_copies_with_any_strides_are_the_reference(isa):
 
 
 @pytest.mark.parametrize(
-    "change", [{"x_offset": -1}, {"x_offset": 490}, {"y_offset": 95}, {"x_strides": (60, 1)}, {"y_strides": (-10, 1)}, {"y_strides": (2**62, 1)}]
+    "change",
+    [{"x_offset": -1}, {"x_offset": 490}, {"y_offset": 95}, {"x_strides": (60, 1)}, {"y_strides": (-10, 1)}, {"y_strides": (2**62, 1)}],
 )
 def test_regions_outside_an_array_are_refused(change):
     view = {"x_count": 500, "x_offset": 0, "x_strides": (10, 1), "y_count": 100, "y_offset": 0, "y_strides": (10, 1)} | change
@@ -116,7 +119,9 @@ def test_any_number_of_threads_gives_the_same_bytes(isa, shape):
     x, found = numbers(shape), set()
     for n in (1, 2, 3, 4):
         with threads(n):
-            found.add((ops.transpose(x).tobytes(), ops.pad(x, ((1, 1),) * 3).tobytes(), ops.slice(x, (0, 1, 2), (None, 60, None)).tobytes()))
+            found.add(
+                (ops.transpose(x).tobytes(), ops.pad(x, ((1, 1),) * 3).tobytes(), ops.slice(x, (0, 1, 2), (None, 60, None)).tobytes())
+            )
     assert len(found) == 1
 
 

@@ -8,7 +8,15 @@ from reference import reduce as reference
 from gradcam import ops
 from gradcam.environment import threads
 
-CASES = [((5,), (0,)), ((3, 4, 5), (1,)), ((3, 4, 5), (0, 2)), ((2, 3, 7, 7), (2, 3)), ((1, 2, 1, 3), (0, 1, 2, 3)), ((4, 1, 6), (1,)), ((2, 3, 2, 3, 2), (0, 2, 4))]
+CASES = [
+    ((5,), (0,)),
+    ((3, 4, 5), (1,)),
+    ((3, 4, 5), (0, 2)),
+    ((2, 3, 7, 7), (2, 3)),
+    ((1, 2, 1, 3), (0, 1, 2, 3)),
+    ((4, 1, 6), (1,)),
+    ((2, 3, 2, 3, 2), (0, 2, 4)),
+]
 OPS = {"sum": ops.sum, "mean": ops.mean, "max": ops.max, "min": ops.min}
 
 

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradcam.cli import main
+
+DATA = Path(str(files("gradcam") / "data"))
+MODEL, SCENE, OTHER = str(DATA / "digits.onnx"), str(DATA / "scene_1.png"), str(DATA / "scene_2.png")
+PRESENT = json.loads((DATA / "scenes.json").read_text())["scene_1.png"]["digits"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("warnings.showwarning", lambda *a, **k: None)  # main() replaces it; put back afterwards
+
+
+def picture_size(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_demo_draws_one_picture(tmp_path, capsys):
+    assert main(["demo", "-o", "demo.png"]) == 0
+    assert min(picture_size("demo.png")) > 300
+    out = capsys.readouterr().out
+    assert f"digits in the scene: {', '.join(map(str, sorted(PRESENT)))}; the model sees: {', '.join(map(str, sorted(PRESENT)))}" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["demo.png"]  # no temporary file is left
+
+
+def test_info_lists_layers_and_marks_the_default(capsys):
+    assert main(["info", MODEL, "--all", "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert "input  image  (1, 1, 64, 64)  float32" in out
+    assert sum(line.endswith("<- default") for line in out.splitlines()) == 1
+    assert "conv_output" in out
+    assert "arena" in out
+
+
+def test_explain_one_picture_has_the_documented_name(tmp_path, capsys):
+    assert main(["explain", MODEL, SCENE]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "layer /trunk" in captured.err
+    assert "preprocessing: exactly 64x64" in captured.err
+    assert [p.name for p in tmp_path.iterdir()] == ["scene_1.gradcam.png"]
+    assert picture_size("scene_1.gradcam.png") == (64, 64)
+
+
+def test_explain_several_pictures_and_targets(tmp_path, capsys):
+    assert main(["explain", MODEL, SCENE, OTHER, "--target", "0", "5", "--method", "layercam", "-o", "out", "--npz", "out", "--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(Path(r["picture"]).name, r["class"]) for r in records] == [(p, c) for p in ("scene_1.png", "scene_2.png") for c in (0, 5)]
+    assert all(r["method"] == "layercam" and Path(f).exists() for r in records for f in r["files"])
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.npz")) == [f"scene_{i}.{c}.npz" for i in (1, 2) for c in (0, 5)]
+    with np.load("out/scene_1.0.npz") as arrays:
+        assert {"map", "raw", "weights", "score", "target"} <= set(arrays.files)
+        assert arrays["map"].shape == (64, 64)
+        boxes = json.loads((DATA / "scenes.json").read_text())["scene_1.png"]["boxes"]
+        box = next(b for b in boxes if b["digit"] == 0)
+        row, column = np.unravel_index(int(arrays["map"].argmax()), (64, 64))
+        assert box["top"] <= row < box["bottom"]
+        assert box["left"] <= column < box["right"]
+
+
+def test_a_picture_that_is_none_fails_alone(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert main(["explain", MODEL, "notes.txt", SCENE, "missing.png"]) == 1
+    err = capsys.readouterr().err
+    assert "notes.txt: this is no picture" in err
+    assert "missing.png" in err
+    assert "Traceback" not in err
+    assert (tmp_path / "scene_1.0.png").exists() or list(tmp_path.glob("scene_1.*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["explain", SCENE, SCENE], "scene_1.png"),
+        (["explain", "missing.onnx", SCENE], "missing.onnx"),
+        (["explain", MODEL, SCENE, "--target", "eleven"], "no class is called 'eleven'"),
+        (["explain", MODEL, SCENE, "--target", "10"], "class 10 does not exist"),
+        (["explain", MODEL, SCENE, "--layer", "/trunk/relu5"], "nearest: '/trunk/relu"),
+        (["explain", MODEL, SCENE, "--method", "magic"], "method: expected one of gradcam"),
+        (["explain", MODEL, SCENE, "--compat", "magic"], "compat: expected one of 'paper'"),
+        (["info", SCENE], "scene_1.png"),
+    ],
+)
+def test_what_cannot_start_ends_with_2(arguments, text, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert main(["explain", MODEL, SCENE, "--target", "eleven", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_input_is_never_overwritten(tmp_path, capsys):
+    copy = tmp_path / "scene.png"
+    copy.write_bytes(Path(SCENE).read_bytes())
+    assert main(["explain", MODEL, "scene.png", "-o", "scene.png"]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert copy.read_bytes() == Path(SCENE).read_bytes()
+
+
+def test_versions(capsys):
+    assert main(["versions"]) == 0
+    out = capsys.readouterr().out
+    assert "NumPy" in out
+    assert "isas" in out
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["info"], ["explain"], ["versions"]])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: gradcam" in capsys.readouterr().out
+
+
+def test_usage_errors_end_with_2():
+    for arguments in (["explain"], ["nonsense"], ["explain", MODEL, SCENE, "--preprocess", "magic"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_with_130(tmp_path):
+    code = f"import sys; from gradcam.cli import main; sys.exit(main(['explain', {MODEL!r}] + [{SCENE!r}] * 20000 + ['-o', 'out']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "2"}
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"interrupted" in err
+    assert not list((tmp_path / "out").glob(".*"))  # nothing half written
