@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcam.errors import LayerError, ModelFormatError, nearest
+from gradcam.errors import LayerError, nearest
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.layers import LayerInfo, channel_axes, default_layer, find_layers
 from gradcam.graph.passes import fold_batchnorm, is_per_picture
@@ -59,28 +59,16 @@ class Forward:
 
 
 def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], folds: FoldCache) -> Forward:
-    """Build the graph for one picture if the pictures do not meet, else for the whole batch.
+    """Build the graph at given input shapes; built for one picture, it may turn out to serve any number.
 
     Parameters
     ----------
     shapes : mapping
         Shape of every input with its batch.
     """
-    single = {name: (1, *shape[1:]) for name, shape in shapes.items()}
-    try:
-        graph, names = source.build(single, real)
-        if is_per_picture(graph):
-            return _forward(source, graph, names, real, True, folds)
-    except ModelFormatError:
-        # A file exported for a fixed batch may name that batch in its reshapes: then it runs as it was exported.
-        if single == dict(shapes):
-            raise
     graph, names = source.build(shapes, real)
-    return _forward(source, graph, names, real, False, folds)
-
-
-def _forward(source: Source, graph: Graph, names: dict[str, Value], real: np.dtype[Any], per_picture: bool, folds: FoldCache) -> Forward:
     node_names = {n.name: n.outputs[0] for n in source.nodes if n.name and n.outputs}
     layers, lookup = find_layers(graph, names, node_names)
     outputs = dict(zip(source.outputs, graph.outputs, strict=True))
+    per_picture = all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph)
     return Forward(graph, real, outputs, layers, lookup, per_picture, folds)

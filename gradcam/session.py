@@ -67,9 +67,9 @@ class Session:
     def __init__(self, source: Source, max_bytes: int | None) -> None:
         self.source, self.max_bytes = source, max_bytes
         self.plans: Cache[Any] = Cache(32)
-        self._folds: FoldCache = {}
-        self._packs: PackCache = {}
-        self._forwards: Cache[Forward] = Cache(8)
+        self._folds = FoldCache(1024)
+        self._packs = PackCache(1024)
+        self._forwards: Cache[Forward | None] = Cache(16)
         self.nominal = self._build_nominal()
 
     def compile(self, graph: Graph, real: np.dtype[Any]) -> Plan:
@@ -101,19 +101,33 @@ class Session:
         return Bound(forward, key, arrays, pictures, squeezed.pop())
 
     def _forward(self, function: str, shapes: dict[str, Shape], real: np.dtype[Any]) -> Forward:
-        forward = self._build({name: (1, *shape[1:]) for name, shape in shapes.items()}, real)
-        if forward.per_picture:
-            return forward
-        for spec in self.source.inputs:
+        forward = self._find(shapes, real)
+        for spec in self.source.inputs if not forward.per_picture else ():
             given = shapes[spec.name][0]
             if isinstance(spec.dims[0], int) and spec.dims[0] != given:
                 raise ValueError(
                     f"{function}: x: this model mixes the pictures of a batch, so it takes exactly {spec.dims[0]} at once, got {given}"
                 )
-        return self._build(shapes, real)
+        return forward
 
-    def _build(self, shapes: dict[str, Shape], real: np.dtype[Any]) -> Forward:
-        return self._forwards.get((tuple(shapes.values()), real.char), partial(build_forward, self.source, shapes, real, self._folds))
+    def _find(self, shapes: dict[str, Shape], real: np.dtype[Any]) -> Forward:
+        """Forward graph for one picture where the pictures do not meet, else for the whole batch.
+
+        A file that names its batch in a reshape cannot be built for one picture: then it runs as it was exported.
+        """
+        single = {name: (1, *shape[1:]) for name, shape in shapes.items()}
+        alone = self._forwards.get((tuple(single.values()), real.char, "one picture"), partial(self._try, single, real))
+        if alone is not None and (alone.per_picture or single == shapes):
+            return alone
+        whole = self._forwards.get((tuple(shapes.values()), real.char), partial(build_forward, self.source, shapes, real, self._folds))
+        assert whole is not None
+        return whole
+
+    def _try(self, shapes: dict[str, Shape], real: np.dtype[Any]) -> Forward | None:
+        try:
+            return build_forward(self.source, shapes, real, self._folds)
+        except ModelFormatError:
+            return None
 
     def _by_name(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
         names = [spec.name for spec in self.source.inputs]
@@ -146,7 +160,7 @@ class Session:
         for size in _NOMINAL_SIZES if symbolic else _NOMINAL_SIZES[:1]:
             shapes = {s.name: tuple(_nominal(i, n, size) for i, n in enumerate(s.dims)) for s in self.source.inputs}
             try:
-                return self._build(shapes, np.dtype(np.float32))
+                return self._find(shapes, np.dtype(np.float32))
             except ModelFormatError as problem:
                 error = error or problem
         assert error is not None

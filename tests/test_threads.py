@@ -55,10 +55,9 @@ def in_threads(count, work) -> list[BaseException]:
             errors.append(error)
 
     threads = [threading.Thread(target=guarded, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
     return errors
 
 
@@ -179,7 +178,9 @@ def child(work):
 
 
 def test_child_of_a_process_that_ran_in_parallel(tmp_path):
-    program = WORK + """
+    program = (
+        WORK
+        + """
 wanted = compute()
 assert child(lambda: compute() == wanted)
 assert child(lambda: compute(1) == wanted)
@@ -188,11 +189,14 @@ assert child(lambda: compute() == wanted and child(lambda: compute() == wanted))
 assert all(child(lambda: compute() == wanted) for _ in range(5))
 print("right")
 """
+    )
     assert run_script(tmp_path / "program.py", program) == "right\n"
 
 
 def test_fork_from_a_second_thread(tmp_path):
-    program = WORK + """
+    program = (
+        WORK
+        + """
 wanted = compute()
 found = []
 def work():
@@ -204,11 +208,14 @@ thread.join()
 assert found == [True] and compute() == wanted
 print("right")
 """
+    )
     assert run_script(tmp_path / "program.py", program) == "right\n"
 
 
 def test_fork_during_a_call(tmp_path):
-    program = WORK + """
+    program = (
+        WORK
+        + """
 wanted = compute()
 stop = False
 def work():
@@ -224,12 +231,15 @@ finally:
 assert results == [True] * 8, results
 print("right")
 """
+    )
     assert run_script(tmp_path / "program.py", program) == "right\n"
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_process_pools(tmp_path, method):
-    program = WORK + f"""
+    program = (
+        WORK
+        + f"""
 import hashlib, multiprocessing
 def work(i):
     return hashlib.sha256(compute()).hexdigest()
@@ -239,12 +249,15 @@ if __name__ == "__main__":
         assert pool.map_async(work, range(6)).get(timeout=40) == [wanted] * 6
     print("right")
 """
+    )
     assert run_script(tmp_path / "program.py", program) == "right\n"
 
 
 def test_model_in_a_forked_child(tmp_path):
     (tmp_path / "net.onnx").write_bytes(resnet())
-    program = WORK + f"""
+    program = (
+        WORK
+        + f"""
 model = gradcam.load({str(tmp_path / "net.onnx")!r})
 pictures = np.random.default_rng(2).standard_normal((8, 3, 16, 16)).astype(np.float32)
 def explain():
@@ -253,6 +266,7 @@ wanted = explain()
 assert child(lambda: explain() == wanted)
 print("right")
 """
+    )
     assert run_script(tmp_path / "program.py", program) == "right\n"
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcam import _core
+from gradcam.cache import Cache
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.memory import Block, place
 from gradcam.graph.operators import OPERATORS
@@ -25,7 +25,7 @@ REAL, INDEX = range(2)
 SERIAL_ELEMENTS = 1 << 16
 """Plans that move fewer elements than this stay on one thread."""
 
-PackCache = dict[tuple[Any, ...], tuple[NDArray[Any], NDArray[Any]]]
+PackCache = Cache[tuple[NDArray[Any], NDArray[Any]]]
 """Packed weights by identity of the array and geometry of the pack (with the array, which keeps the identity valid)."""
 
 
@@ -77,10 +77,12 @@ class PlanBuilder:
             self.step(kernel, attributes, (source,), (result,))
             return result
         key = (id(source.data), self.real.char, _call.isa, count, _pack_key(attributes))
-        if key not in self.packs:
-            data = np.ascontiguousarray(source.data)
-            self.packs[key] = (source.data, _call.call(kernel, attributes, [data], [(count,)])[0])
-        return Value(f"{weight.name}.packed", (count,), self.real, self.packs[key][1])
+        array = source.data
+
+        def pack() -> tuple[NDArray[Any], NDArray[Any]]:
+            return array, _call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)])[0]
+
+        return Value(f"{weight.name}.packed", (count,), self.real, self.packs.get(key, pack)[1])
 
 
 def _pack_key(attributes: Attributes) -> tuple[int, ...]:
@@ -109,6 +111,7 @@ class Plan:
         self.inputs, self.outputs, self.real = list(graph.inputs), list(graph.outputs), real
         self.steps = builder.steps
         layout = _Layout(builder)
+        self._own, self._sources = layout.own, layout.sources
         self.arena_bytes = layout.arena_bytes
         self.work = sum(w.size for s in self.steps for w in (*s.reads, *s.writes) if w is not None)
         self._plan = _core.Plan(real.char, _call.isa, layout.arena_bytes, tuple(layout.buffers), tuple(layout.encoded))
@@ -136,11 +139,28 @@ class Plan:
         list of ndarray
             One per output, with the pictures along axis 0.
         """
-        results = [np.empty((pictures * v.shape[0] if v.shape else pictures, *v.shape[1:]), v.dtype) for v in self.outputs]
+        results = [_empty(v, pictures) for v in self._own]
         if pictures:
             poll = threading.current_thread() is threading.main_thread()
             self._plan.run(tuple(arrays), tuple(results), pictures, self.workers(pictures, workers), poll)
-        return results
+        given = dict(zip(self._own, results, strict=True))
+        return [given[v] if v in given else self._copy(v, given, arrays, pictures) for v in self.outputs]
+
+    def _copy(self, value: Value, given: dict[Value, NDArray[Any]], arrays: Sequence[NDArray[Any]], pictures: int) -> NDArray[Any]:
+        """Result that is another result, an input or a constant in another shape."""
+        source, result = self._sources[value], _empty(value, pictures)
+        if source in given:
+            array = given[source]
+        else:
+            array = source.data if source.data is not None else arrays[self.inputs.index(source)]
+        result[...] = (
+            np.broadcast_to(array.reshape(-1, *value.shape[1:]), result.shape) if array.size != result.size else array.reshape(result.shape)
+        )
+        return result
+
+
+def _empty(value: Value, pictures: int) -> NDArray[Any]:
+    return np.empty((pictures * value.shape[0] if value.shape else pictures, *value.shape[1:]), value.dtype)
 
 
 class _Layout:
@@ -151,11 +171,12 @@ class _Layout:
         self.numbers: dict[Value, int] = {}
         self.buffers: list[tuple[int, int, int, Any]] = []
         self.merged: dict[Value, Value] = {}
-        self.copies: list[Step] = []
+        self.own: list[Value] = []
+        self.sources: dict[Value, Value] = {}
         self._fix_outputs()
         self._merge_in_place()
         self._place()
-        self.encoded = [self._encode(s) for s in (*builder.steps, *self.copies)]
+        self.encoded = [self._encode(s) for s in builder.steps]
 
     def owner(self, value: Value) -> Value:
         """Value whose buffer `value` lies in."""
@@ -165,20 +186,19 @@ class _Layout:
         return value
 
     def _fix_outputs(self) -> None:
-        """Give inputs, constants and outputs their buffers; outputs that are another's memory are copied at the end."""
+        """Give inputs and outputs their buffers; an output that is the memory of something else is copied after the run."""
         graph = self.builder.graph
         for slot, value in enumerate(graph.inputs):
             self._add(value, INPUT, slot)
-        taken: set[Value] = set()
-        for slot, value in enumerate(graph.outputs):
-            owner = self.builder.root(value)
-            if owner in self.numbers or owner in taken or owner.data is not None:
-                copy = Value(f"{value.name}.copy", value.shape, value.dtype)
-                size = prod(value.shape)
-                self.copies.append(Step("copy_output", Attributes((1, size, size, 0, 1, size, 0, 1)), (owner,), (copy,), ()))
-                owner = copy
-            taken.add(owner)
-            self._add(owner, OUTPUT, slot)
+        roots: dict[Value, Value] = {}
+        for value in dict.fromkeys(graph.outputs):
+            root = self.builder.root(value)
+            if root in self.numbers or root.data is not None:
+                self.sources[value] = roots.get(root, root)
+            else:
+                roots[root] = value
+                self._add(root, OUTPUT, len(self.own))
+                self.own.append(value)
 
     def _add(self, value: Value, place_: int, detail: Any) -> None:
         self.numbers[value] = len(self.buffers)
@@ -187,7 +207,7 @@ class _Layout:
     def _merge_in_place(self) -> None:
         """Let an elementwise step write over an input that nothing reads afterwards."""
         last: dict[Value, int] = {}
-        for i, step in enumerate((*self.builder.steps, *self.copies)):
+        for i, step in enumerate(self.builder.steps):
             last.update((self.builder.root(v), i) for v in step.reads if v is not None)
         for i, step in enumerate(self.builder.steps):
             for position in step.inplace:
@@ -211,7 +231,7 @@ class _Layout:
         """Place everything else in the arena by the time it lives."""
         blocks: dict[Value, Block] = {}
         itemsize = self.builder.real.itemsize
-        for i, step in enumerate((*self.builder.steps, *self.copies)):
+        for i, step in enumerate(self.builder.steps):
             for value in (*step.writes, *(v for v in step.reads if v is not None)):
                 owner = self.owner(value)
                 if owner in self.numbers:
@@ -233,4 +253,4 @@ class _Layout:
 
 def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None) -> Plan:
     """Compile a graph; `packs` shares packed weights between the plans of a model."""
-    return Plan(graph, real, {} if packs is None else packs)
+    return Plan(graph, real, PackCache(1) if packs is None else packs)

@@ -42,6 +42,7 @@ class Source:
     outputs: list[str]
     metadata: dict[str, str] = field(default_factory=dict)
     path: str | None = None
+    _constants: dict[tuple[str, np.dtype[Any]], Value] = field(default_factory=dict)
 
     def needed(self, outputs: Iterable[str]) -> list[OnnxNode]:
         """Nodes that `outputs` are computed from."""
@@ -95,7 +96,8 @@ class Source:
 
     def _value(self, name: str, names: dict[str, Value], g: Builder) -> Value:
         if name not in names and name in self.initializers:
-            names[name] = g.constant(self.initializers[name], name)
+            # Converted once per type: weights keep their identity from build to build.
+            names[name] = self._constants.setdefault((name, g.real), g.constant(self.initializers[name], name))
         if name not in names:
             raise ModelFormatError(f"tensor '{name}' is read but never computed", path=self.path, where=name)
         return names[name]

@@ -200,10 +200,7 @@ class _Reader:
             if tensor.name in arrays:
                 raise self.error(f"initializer '{tensor.name}' is given twice", tensor.name)
             if wanted is None or tensor.name in wanted:
-                array = self._tensor(tensor, f"initializer '{tensor.name}'")
-                if array.dtype.kind == "f" and not np.isfinite(array).all() and np.isnan(array).any():
-                    raise self.error(f"initializer '{tensor.name}' holds NaN", tensor.name)
-                arrays[tensor.name] = array
+                arrays[tensor.name] = self._tensor(tensor, f"initializer '{tensor.name}'")
         return arrays
 
     def _tensor(self, tensor: Any, where: str) -> NDArray[Any]:
@@ -227,10 +224,15 @@ class _Reader:
             array = np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(dims)
         else:
             self._check_count(tensor, count, need, where)
-            array = onnx.numpy_helper.to_array(tensor)
+            try:
+                array = onnx.numpy_helper.to_array(tensor)
+            except (TypeError, ValueError) as error:
+                raise self.error(f"{where}: {error}", where) from error
         self.used += need
         if tensor.data_type in (types.FLOAT16, types.BFLOAT16):
             array = array.astype(np.float32)
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise self.error(f"{where} holds NaN", where)
         return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(dims)
 
     def _check_count(self, tensor: Any, count: int, need: int, where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from graph.cases import F64, normal, run
@@ -257,3 +259,17 @@ def test_array_of_one_block_serves_all_pictures():
     a = normal((4, 3))
     (result,) = compile_plan(g.graph, F64).run([a, np.ones((1, 3))], 4, 1)
     np.testing.assert_array_equal(result, a + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["Neg", "Transpose"])  # runs in place; needs a block of its own
+def test_long_chains_compile_in_reasonable_time(op):
+    g = Builder(F64)
+    value = g.input("x", (2, 2))
+    for _ in range(8000):
+        value = g.transpose(value, (1, 0)) if op == "Transpose" else g.emit("Neg", value, alpha=0.0, beta=0.0)
+    g.graph.outputs = [value]
+    start = time.perf_counter()
+    compile_plan(g.graph, F64)
+    seconds = time.perf_counter() - start
+    assert seconds < 6, f"{seconds:.1f} s for 8,000 steps"

@@ -1,243 +1,14 @@
-"""ONNX operators in small models, over the opsets in which their form differs, against ONNX's own evaluator."""
+"""ONNX operators in small models against ONNX's own evaluator, and shape arithmetic folded away."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
-
 import numpy as np
-import onnx
 import pytest
-from model.networks import model_bytes, normal, reference
+from graph.onnx_cases import CASES, RUN, build, by_definition, expected, f32, folded, ints, node
 from onnx import TensorProto, helper, numpy_helper
 
 import gradcam
 from gradcam.graph.onnx_form import ONNX_FORMS
-
-NEWEST = onnx.defs.onnx_opset_version()
-
-
-@dataclass(frozen=True)
-class Case:
-    """One node on input x (and constants), at each of some opsets."""
-
-    op: str
-    x: tuple[int, ...] = (1, 3, 4)
-    constants: tuple[Any, ...] = ()
-    attrs: dict[str, Any] = field(default_factory=dict)
-    opsets: tuple[int, ...] = (8, 13, NEWEST)
-    outputs: int = 1
-    positive: bool = False
-    bound: float = 1e-5
-
-    def __str__(self) -> str:
-        return "-".join([self.op, "x".join(map(str, self.x)), *(f"{k}={v}" for k, v in self.attrs.items()), *map(_text, self.constants)])
-
-
-def _text(constant: Any) -> str:
-    return "none" if constant is None else str(np.asarray(constant).shape if np.size(constant) > 6 else np.asarray(constant).tolist())
-
-
-def ints(*values: int) -> np.ndarray:
-    return np.array(values, np.int64)
-
-
-def f32(values: Any) -> np.ndarray:
-    return np.asarray(values, np.float32)
-
-
-SINCE13, SINCE11, UNTIL9 = (13, NEWEST), (11, NEWEST), (8, 9)
-W1, W2, W3 = (normal(s, i, np.float32) for i, s in enumerate(((5, 3, 3), (4, 2, 3, 2), (2, 3, 2, 2, 2))))
-PICTURE = (1, 4, 7, 8)
-NORM = [normal((4,), 1), normal((4,), 2), normal((4,), 3), np.abs(normal((4,), 4)) + 0.3]
-
-CASES = [
-    *(Case(op) for op in ("Relu", "Sigmoid", "Tanh", "Softplus", "Exp", "Abs", "Neg", "Identity")),
-    Case("Erf", opsets=(9, 13, NEWEST)),
-    *(Case(op, positive=True) for op in ("Log", "Sqrt", "Reciprocal")),
-    Case("LeakyRelu"),
-    Case("LeakyRelu", attrs={"alpha": 0.3}),
-    Case("Elu"),
-    Case("Elu", attrs={"alpha": 2.0}),
-    Case("HardSigmoid"),
-    Case("HardSigmoid", attrs={"alpha": 0.5, "beta": 0.3}),
-    Case("HardSwish", opsets=(14, NEWEST)),
-    Case("Gelu", opsets=(20, NEWEST)),
-    Case("Gelu", attrs={"approximate": "tanh"}, opsets=(20, NEWEST)),
-    Case("PRelu", constants=(normal((3, 1)),), opsets=(9, 16, NEWEST)),
-    Case("PRelu", constants=(f32([0.2]),), opsets=(9, 16, NEWEST)),
-    Case("Clip", attrs={"min": -0.5, "max": 0.7}, opsets=(8, 10)),
-    Case("Clip", attrs={"min": 0.1}, opsets=(8, 10)),
-    Case("Clip", attrs={}, opsets=(8, NEWEST)),
-    Case("Clip", constants=(f32(-0.5), f32(0.7)), opsets=(11, 12, NEWEST)),
-    Case("Clip", constants=(None, f32(0.7)), opsets=(11, 12, NEWEST)),
-    Case("Clip", constants=(f32(-0.2),), opsets=(11, 12, NEWEST)),
-    # two operands
-    *(Case(op, constants=(np.abs(normal((3, 1), 5)) + 0.4,), positive=op == "Pow") for op in ("Add", "Sub", "Mul", "Div", "Pow")),
-    Case("Pow", constants=(f32(2.0),)),
-    Case("Pow", constants=(ints(3),), opsets=(12, NEWEST)),
-    Case("Add", constants=(normal((2, 1, 3, 4)),), x=(1, 3, 4), opsets=(8, NEWEST)),
-    *(Case(op, constants=(normal((3, 4), 5), normal((1, 1, 4), 6)), opsets=(8, 13, NEWEST)) for op in ("Max", "Min", "Sum")),
-    *(Case(op) for op in ("Max", "Min", "Sum")),
-    # convolution and pooling
-    Case("Conv", (1, 3, 9), (W1, normal((5,))), {"pads": [1, 0], "strides": [2]}),
-    Case("Conv", PICTURE, (W2,), {"group": 2, "dilations": [2, 1], "kernel_shape": [3, 2]}),
-    Case("Conv", (1, 3, 4, 5, 3), (W3, normal((2,))), {"pads": [0, 1, 0, 1, 0, 1]}),
-    *(
-        Case("Conv", (1, 3, n), (W1,), {"auto_pad": auto, "strides": [stride]})
-        for auto in ("SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET")
-        for n, stride in ((9, 1), (9, 2), (10, 2), (10, 3), (4, 3))
-    ),
-    Case("Conv", PICTURE, (normal((4, 1, 3, 3)),), {"group": 4, "auto_pad": "SAME_UPPER", "strides": [2, 1]}),
-    *(Case(op, PICTURE, (), {"kernel_shape": [3, 2], "strides": [2, 2]}) for op in ("MaxPool", "AveragePool")),
-    *(Case(op, PICTURE, (), {"kernel_shape": [3, 2]}) for op in ("MaxPool", "AveragePool")),
-    *(
-        Case(op, PICTURE, (), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 0, 1], "ceil_mode": c}, opsets=(10, NEWEST))
-        for op in ("MaxPool", "AveragePool")
-        for c in (0, 1)
-    ),
-    *(Case(op, PICTURE, (), {"kernel_shape": [2, 2], "strides": [3, 3], "ceil_mode": 1}, opsets=(10, NEWEST)) for op in ("MaxPool",)),
-    *(
-        Case(op, PICTURE, (), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": auto})
-        for op in ("MaxPool", "AveragePool")
-        for auto in ("SAME_UPPER", "SAME_LOWER", "VALID")
-    ),
-    Case("MaxPool", PICTURE, (), {"kernel_shape": [2, 2], "dilations": [2, 3]}, opsets=(10, NEWEST)),
-    Case("AveragePool", PICTURE, (), {"kernel_shape": [2, 2], "dilations": [2, 3]}, opsets=(19, NEWEST)),
-    Case("AveragePool", PICTURE, (), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, opsets=(8, NEWEST)),
-    Case("MaxPool", (1, 2, 9), (), {"kernel_shape": [3], "strides": [2]}),
-    Case("AveragePool", (1, 2, 3, 4, 5), (), {"kernel_shape": [2, 2, 2]}),
-    *(Case(op, PICTURE) for op in ("GlobalAveragePool", "GlobalMaxPool")),
-    *(Case(op, (1, 2, 9)) for op in ("GlobalAveragePool", "GlobalMaxPool")),
-    # normalisation, softmax
-    Case("BatchNormalization", PICTURE, tuple(NORM), {"epsilon": 1e-3}, opsets=(9, 14, 15, NEWEST)),
-    Case("BatchNormalization", PICTURE, tuple(NORM), {}, opsets=(8, 9, 15)),
-    *(
-        Case(op, x, (), attrs, opsets=opsets)
-        for op in ("Softmax", "LogSoftmax")
-        for x, attrs, opsets in (
-            ((1, 3, 4), {}, (8, 11, 13, NEWEST)),
-            ((1, 3, 4), {"axis": 1}, (8, 11, 13, NEWEST)),
-            ((1, 3, 4), {"axis": 2}, (8, 11, 13, NEWEST)),
-            ((1, 3, 4), {"axis": -1}, (11, 13, NEWEST)),
-            ((1, 3, 4), {"axis": -2}, (11, 13, NEWEST)),
-        )
-    ),
-    Case("Dropout", (1, 3, 4), (), {"ratio": 0.5}, opsets=(8, 10)),
-    Case("Dropout", (1, 3, 4), (f32(0.3),), {}, opsets=(12, 13, NEWEST)),
-    # matrices
-    Case("MatMul", (1, 3, 4), (normal((4, 5)),), opsets=(9, 13, NEWEST)),
-    Case("MatMul", (1, 4), (normal((4,)),), opsets=(9, NEWEST)),
-    Case("MatMul", (1, 3, 4), (normal((1, 4, 2)),), opsets=(9, NEWEST)),
-    Case("Gemm", (1, 4), (normal((4, 5)), normal((5,))), {}, opsets=(9, 11, NEWEST)),
-    Case("Gemm", (1, 4), (normal((5, 4)), normal((1, 5))), {"transB": 1, "alpha": 0.5, "beta": 2.0}, opsets=(9, 11, NEWEST)),
-    Case("Gemm", (1, 4), (normal((4, 5)),), {"alpha": 1.5}, opsets=(11, NEWEST)),
-    Case("Gemm", (1, 4), (normal((4, 5)), normal((5,))), {"beta": 0.0}, opsets=(11, NEWEST)),
-    Case("Gemm", (4, 1), (normal((4, 5)), f32(0.5)), {"transA": 1}, opsets=(11, NEWEST)),
-    # reductions
-    *(
-        Case(op, (1, 3, 4), (), attrs, opsets=(8, 11))
-        for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
-        for attrs in ({"axes": [1, 2]}, {"axes": [2], "keepdims": 0}, {})
-    ),
-    *(Case(op, (1, 3, 4), (), {"axes": [-1, -2], "keepdims": 0}, opsets=(11,)) for op in ("ReduceSum", "ReduceMean", "ReduceMax")),
-    *(Case("ReduceSum", (1, 3, 4), (axes,), {"keepdims": k}, opsets=SINCE13) for axes in (ints(1), ints(-1, 1)) for k in (0, 1)),
-    *(Case(op, (1, 3, 4), (ints(-1),), {"keepdims": 0}, opsets=(18, NEWEST)) for op in ("ReduceMean", "ReduceMax", "ReduceMin")),
-    Case("ReduceSum", (1, 3, 4), (ints(),), {"noop_with_empty_axes": 1}, opsets=SINCE13),
-    Case("ReduceSum", (1, 3, 4), (None,), {"noop_with_empty_axes": 1}, opsets=SINCE13),
-    Case("ReduceMean", (1, 3, 4), (), {}, opsets=(18, NEWEST)),
-    Case("ArgMax", (1, 3, 4), (), {"axis": 1}, opsets=(8, 13, NEWEST)),
-    Case("ArgMax", (1, 3, 4), (), {"axis": -1, "keepdims": 0}, opsets=(11, 13, NEWEST)),
-    # moves
-    Case("Reshape", (1, 3, 4), (ints(2, 6),)),
-    Case("Reshape", (1, 3, 4), (ints(0, -1),)),
-    Case("Reshape", (1, 3, 4), (ints(-1),)),
-    Case("Reshape", (1, 3, 4), (ints(1, 0, 2, -1),)),
-    Case("Reshape", (1, 3, 4), (ints(1, 12),), {"allowzero": 1}, opsets=(14, NEWEST)),
-    *(Case("Flatten", (1, 3, 4), (), attrs) for attrs in ({}, {"axis": 0}, {"axis": 2}, {"axis": 3})),
-    Case("Flatten", (1, 3, 4), (), {"axis": -1}, opsets=SINCE11),
-    Case("Transpose", (1, 3, 4), (), {"perm": [0, 2, 1]}),
-    Case("Transpose", (1, 3, 4), (), {}),
-    Case("Squeeze", (1, 3, 1, 4), (), {"axes": [2]}, opsets=(8, 11)),
-    Case("Squeeze", (1, 3, 1, 4), (), {"axes": [-2]}, opsets=(11,)),
-    Case("Squeeze", (1, 3, 1, 4), (), {}, opsets=(8, 13, NEWEST)),
-    Case("Squeeze", (1, 3, 1, 4), (ints(2),), opsets=SINCE13),
-    Case("Squeeze", (1, 3, 1, 4), (ints(-2, 0),), opsets=SINCE13),
-    Case("Unsqueeze", (1, 3, 4), (), {"axes": [1, 4]}, opsets=(8, 11)),
-    Case("Unsqueeze", (1, 3, 4), (ints(0, -1),), opsets=SINCE13),
-    Case("Unsqueeze", (1, 3, 4), (ints(-2),), opsets=SINCE13),
-    Case("Slice", (1, 5, 6), (), {"starts": [1, 0], "ends": [4, -1], "axes": [1, 2]}, opsets=UNTIL9),
-    Case("Slice", (1, 5, 6), (), {"starts": [0, 1, -3], "ends": [1, 9999, 2147483647]}, opsets=UNTIL9),
-    Case("Slice", (1, 5, 6), (ints(1, 0), ints(4, -1), ints(1, 2)), opsets=(10, 13, NEWEST)),
-    Case("Slice", (1, 5, 6), (ints(0, 4), ints(1, -6), ints(0, 1), ints(1, -2)), opsets=(10, 13, NEWEST)),
-    Case("Slice", (1, 5, 6), (ints(-1), ints(-(2**63)), ints(-1), ints(-1)), opsets=(10, 13, NEWEST)),
-    Case("Slice", (1, 5, 6), (ints(-1), ints(-(2**31)), ints(-1), ints(-1)), opsets=(10, NEWEST)),
-    Case("Slice", (1, 5, 6), (ints(1), ints(2**63 - 1), ints(2), ints(3)), opsets=(10, NEWEST)),
-    Case("Slice", (1, 5, 6), (ints(0, 0), ints(1, 5), None, ints(1, 2)), opsets=(10, NEWEST)),
-    Case("Split", (1, 6, 2), (), {"axis": 1, "split": [1, 2, 3]}, opsets=(8, 11), outputs=3),
-    Case("Split", (1, 6, 2), (), {"axis": 1}, opsets=(8, 11, 13), outputs=3),
-    Case("Split", (1, 6, 2), (), {"axis": -2}, opsets=(11, 13), outputs=2),
-    Case("Split", (1, 6, 2), (ints(1, 5),), {"axis": 1}, opsets=SINCE13, outputs=2),
-    Case("Split", (1, 7, 2), (), {"axis": 1, "num_outputs": 3}, opsets=(18, NEWEST), outputs=3),
-    Case("Concat", (1, 3, 4), (normal((1, 2, 4)),), {"axis": 1}),
-    Case("Concat", (1, 3, 4), (normal((1, 3, 1)), normal((1, 3, 2))), {"axis": -1}, opsets=SINCE11),
-    Case("Pad", (1, 3, 4), (), {"pads": [0, 1, 2, 0, 0, 3], "value": 1.5}, opsets=(8, 10)),
-    Case("Pad", (1, 3, 4), (), {"pads": [0, 1, 2, 0, 0, 3], "mode": "constant"}, opsets=(8, 10)),
-    Case("Pad", (1, 3, 4), (ints(0, 1, 2, 0, 0, 3), f32(1.5)), opsets=(11, 13, NEWEST)),
-    Case("Pad", (1, 3, 4), (ints(0, 1, 2, 0, 0, 3),), opsets=(11, 13, NEWEST)),
-    Case("Pad", (1, 3, 4), (ints(1, 2), f32(0.5), ints(-1)), opsets=(18, NEWEST)),
-    Case("Pad", (1, 3, 4), (ints(0, -1, -1, 0, 1, -1), f32(0.5)), opsets=(11, NEWEST)),
-    Case("Expand", (1, 3, 1), (ints(1, 3, 4),), opsets=(8, 13, NEWEST)),
-    Case("Expand", (1, 3, 1), (ints(2, 1, 1, 4),), opsets=(8, 13, NEWEST)),
-    Case("Gather", (1, 3, 4), (ints(2, 0),), {"axis": 1}, opsets=(8, 13, NEWEST)),
-    Case("Gather", (1, 3, 4), (ints(-1, 0, 1).reshape(3, 1),), {"axis": -1}, opsets=(11, 13, NEWEST)),
-    Case("Gather", (1, 3, 4), (np.array(1, np.int32),), {"axis": 1}, opsets=(8, 13, NEWEST)),
-    Case("Cast", (1, 3, 4), (), {"to": TensorProto.FLOAT}, opsets=(9, 13, NEWEST)),
-    Case("CastLike", (1, 3, 4), (f32([1, 2]),), opsets=(15, NEWEST)),
-]
-RUN = [(case, opset) for case in CASES for opset in case.opsets]
-
-
-def build(case: Case, opset: int) -> tuple[bytes, np.ndarray]:
-    names, weights = ["x"], {}
-    for i, constant in enumerate(case.constants):
-        names.append("" if constant is None else f"c{i}")
-        if constant is not None:
-            weights[names[-1]] = constant
-    outputs = [f"y{i}" for i in range(case.outputs)]
-    node = helper.make_node(case.op, names, outputs, name="node", **case.attrs)
-    content = model_bytes([node], {"x": case.x}, dict.fromkeys(outputs), weights, opset=opset, check=False)
-    x = normal(case.x, 9)
-    return content, np.abs(x) + 0.3 if case.positive else 1.5 * x
-
-
-def expected(content: bytes, x: np.ndarray) -> list[np.ndarray]:
-    with np.errstate(all="ignore"):
-        return reference(content, {"x": x})
-
-
-def by_definition(case: Case, opset: int, x: np.ndarray) -> np.ndarray | None:
-    """What ONNX defines, where its evaluator does something else (seen with onnx 1.23.2)."""
-    if case.op in ("Softmax", "LogSoftmax") and opset < 13:  # over all axes from `axis` on, flattened
-        axis = case.attrs.get("axis", 1) % x.ndim
-        flat = x.reshape(*x.shape[:axis], -1)
-        exponentials = np.exp(flat - flat.max(axis, keepdims=True))
-        y = exponentials / exponentials.sum(axis, keepdims=True)
-        return (y if case.op == "Softmax" else np.log(y)).reshape(x.shape)
-    if case.op == "BatchNormalization" and opset < 14:  # not by the statistics of the batch
-        gamma, beta, mean, var = (c.reshape(-1, 1, 1) for c in case.constants)
-        return (x - mean) * gamma / np.sqrt(var + case.attrs.get("epsilon", 1e-5)) + beta
-    if case.op == "GlobalMaxPool":
-        return x.max(tuple(range(2, x.ndim)), keepdims=True)
-    if case.op == "MaxPool" and case.attrs.get("auto_pad") == "SAME_LOWER":  # of an input of 7 x 8: one odd cell, at the low end
-        explicit = replace(case, attrs={"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 0]})
-        return expected(build(explicit, opset)[0], x)[0]
-    if case.op == "Pad" and case.constants and np.min(case.constants[0]) < 0:  # negative paddings crop
-        lo, hi = case.constants[0][: x.ndim], case.constants[0][x.ndim :]
-        cropped = x[tuple(slice(-min(a, 0), n + min(b, 0)) for a, b, n in zip(lo, hi, x.shape, strict=True))]
-        pads = [(max(a, 0), max(b, 0)) for a, b in zip(lo, hi, strict=True)]
-        return np.pad(cropped, pads, constant_values=case.constants[1])
-    return None
 
 
 @pytest.mark.parametrize(("case", "opset"), RUN, ids=lambda value: str(value))
@@ -249,3 +20,128 @@ def test_operator_is_the_reference(case, opset):
     for got, want in zip(found, expected(content, x) if defined is None else [defined], strict=True):
         assert got.shape == (want.shape or (1,))
         np.testing.assert_allclose(got, want.reshape(got.shape), rtol=case.bound, atol=case.bound)
+
+
+# --- shape arithmetic: operators that are computed while the graph is built
+
+CHAINS = {
+    "Shape, Gather, Unsqueeze, Concat": [
+        node("Shape", ["x"], "s"),
+        node("Gather", ["s", "one"], "n", axis=0),
+        node("Unsqueeze", ["n", "axis0"], "first"),
+        node("Concat", ["first", "minus"], "shape", axis=0),
+    ],
+    "Shape with start and end": [node("Shape", ["x"], "s", start=-2, end=3), node("Concat", ["minus", "s"], "shape", axis=0)],
+    "Shape, Slice": [
+        node("Shape", ["x"], "s"),
+        node("Slice", ["s", "axis0", "ends"], "part"),
+        node("Concat", ["part", "minus"], "shape", axis=0),
+    ],
+    "Shape, Cast, Div, Mul, Floor, Cast": [
+        node("Shape", ["x"], "s"),
+        node("Cast", ["s"], "real", to=TensorProto.FLOAT),
+        node("Mul", ["real", "half"], "h"),
+        node("Ceil", ["h"], "c"),
+        node("Div", ["real", "c"], "d"),
+        node("Mul", ["c", "d"], "back"),
+        node("Floor", ["back"], "f"),
+        node("Cast", ["f"], "shape", to=TensorProto.INT64),
+    ],
+    "Size, Div, Mod": [
+        node("Size", ["x"], "n"),
+        node("Div", ["n", "five"], "q"),  # 4
+        node("Mod", ["n", "five"], "r"),  # 4
+        node("Sub", ["q", "one"], "three"),
+        node("Add", ["three", "one"], "four"),
+        node("Unsqueeze", ["four", "axis0"], "a"),
+        node("Concat", ["a", "minus"], "shape", axis=0),
+    ],
+    "ConstantOfShape": [
+        helper.make_node("ConstantOfShape", ["two"], ["c"], value=numpy_helper.from_array(ints(-1))),
+        node("Where", ["mask", "c", "sizes"], "shape"),
+    ],
+    "Range, Gather of the shape": [
+        node("Range", ["zero", "three_scalar", "one"], "r"),
+        node("Shape", ["x"], "s"),
+        node("Gather", ["s", "r"], "all", axis=0),
+        node("ReduceSum", ["all", "axis0"], "sum", keepdims=1),
+        node("Concat", ["minus"], "shape", axis=0),
+    ],
+    "Equal, Where": [
+        node("Shape", ["x"], "s"),
+        node("Equal", ["s", "expected"], "same"),
+        node("Where", ["same", "s", "wrong"], "shape"),
+    ],
+    "comparisons and logic": [
+        node("Shape", ["x"], "s"),
+        node("Greater", ["s", "two_scalar"], "gt"),
+        node("LessOrEqual", ["s", "two_scalar"], "le"),
+        node("Or", ["gt", "le"], "always"),
+        node("Not", ["always"], "never"),
+        node("And", ["always", "never"], "false"),
+        node("Less", ["s", "zero"], "negative"),
+        node("GreaterOrEqual", ["s", "zero"], "positive"),
+        node("And", ["positive", "always"], "true"),
+        node("Or", ["negative", "false"], "false2"),
+        node("Where", ["false2", "wrong", "s"], "t"),
+        node("Where", ["true", "t", "wrong"], "shape"),
+    ],
+    "Squeeze, Sqrt, Max": [
+        node("Shape", ["x"], "s"),
+        node("ReduceMax", ["s"], "m", keepdims=1),
+        node("Max", ["m", "axis0"], "m2"),
+        node("Concat", ["m2", "minus"], "shape", axis=0),
+    ],
+    "Expand, Neg, Abs": [
+        node("Neg", ["minus"], "p"),
+        node("Abs", ["p"], "q"),
+        node("Expand", ["q", "two"], "ones"),
+        node("Concat", ["ones", "minus"], "shape", axis=0),
+    ],
+    "Split of a shape": [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Split", ["s", "ones3"], ["a", "b", "c"]),
+        node("Mul", ["b", "c"], "bc"),
+        node("Concat", ["a", "bc"], "shape", axis=0),
+    ],
+    "Transpose and Reshape of a constant": [
+        node("Transpose", ["table"], "t"),
+        node("Gather", ["t", "zero"], "row", axis=0),
+        node("Reshape", ["row", "minus"], "shape"),
+    ],
+    "Identity, Cast between integers, CastLike": [
+        node("Shape", ["x"], "s"),
+        node("Cast", ["s"], "small", to=TensorProto.INT32),
+        node("Identity", ["small"], "same"),
+        node("CastLike", ["same", "minus"], "shape"),
+    ],
+}
+SHARED = {
+    "one": np.array(1),
+    "zero": np.array(0),
+    "five": np.array(5),
+    "two_scalar": np.array(2),
+    "three_scalar": np.array(3),
+    "axis0": ints(0),
+    "minus": ints(-1),
+    "ends": ints(2),
+    "two": ints(2),
+    "half": f32(0.5),
+    "mask": np.array([True, False]),
+    "sizes": ints(7, 6),
+    "expected": ints(1, 4, 6),
+    "wrong": ints(9, 9, 9),
+    "ones3": ints(1, 1, 1),
+    "table": ints(4, 0, 6, 0).reshape(2, 2),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_shape_arithmetic(name):
+    used = {i for n in CHAINS[name] for i in n.input}
+    assert folded(CHAINS[name], {k: v for k, v in SHARED.items() if k in used}).size == 24
+
+
+def test_every_form_is_tested():
+    tested = {case.op for case in CASES} | {n.op_type for chain in CHAINS.values() for n in chain} | {"Constant"}
+    assert set(ONNX_FORMS) - tested == set()

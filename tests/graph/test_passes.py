@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from graph.cases import F64, conv, normal, positive, run
 
+from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph
@@ -90,14 +91,14 @@ def test_batchnorm_without_a_convolution_stays():
 
 def test_two_graphs_of_a_model_share_folded_weights():
     g, _, _ = conv_norm(True)
-    cache: dict = {}
+    cache = FoldCache(64)
     first, second = fold_batchnorm(g.graph, cache=cache), fold_batchnorm(g.graph, cache=cache)
     assert first.nodes[0].inputs[1] is second.nodes[0].inputs[1]
 
 
 def test_cache_of_folded_weights_outlives_the_graphs_it_was_filled_from():
     """Arrays of a dropped graph may leave their addresses to those of the next one, which has other weights."""
-    cache: dict = {}
+    cache = FoldCache(64)
     for seed in range(50):
         parameters = [normal((6,), seed), normal((6,), seed + 1), normal((6,), seed + 2), positive((6,), seed)]
         g, _, _ = conv_norm(True, parameters=parameters)

@@ -9,6 +9,7 @@ import pytest
 from model.networks import normal, resnet, vgg
 
 from gradcam import targets
+from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.compat import mode
 from gradcam.forward import build_forward
 from gradcam.graph.explain_graph import explain_graph, gradient_graph
@@ -25,7 +26,7 @@ class Compiled:
     """Forward plan and explanation plan of a model, and the difference of their work."""
 
     def __init__(self, content, shape, layer, target=None, method="gradcam"):
-        self.forward = build_forward(read_onnx(content), {"x": shape}, F32, {})
+        self.forward = build_forward(read_onnx(content), {"x": shape}, F32, FoldCache(8))
         outputs = list(self.forward.outputs.values())
         self.layer = self.forward.layer(layer)
         graph = self.forward.folded(outputs, [self.layer])
@@ -83,7 +84,7 @@ def test_no_gradient_is_computed_towards_weights_or_other_branches():
 
 
 def test_explanation_runs_the_forward_part_once_for_several_targets():
-    forward = build_forward(read_onnx(resnet()), {"x": (1, 3, 16, 16)}, F32, {})
+    forward = build_forward(read_onnx(resnet()), {"x": (1, 3, 16, 16)}, F32, FoldCache(8))
     layer = forward.layer("stage1")
     graph = forward.folded(list(forward.outputs.values()), [layer])
     counts = []
@@ -118,7 +119,7 @@ def test_operands_of_the_target_are_inputs_so_that_one_plan_serves_all_classes()
 
 
 def test_gradient_graph_begins_with_the_activations():
-    forward = build_forward(read_onnx(resnet()), {"x": (1, 3, 16, 16)}, F32, {})
+    forward = build_forward(read_onnx(resnet()), {"x": (1, 3, 16, 16)}, F32, FoldCache(8))
     layer = forward.layer("stage2")
     graph = forward.folded(list(forward.outputs.values()), [layer])
     graph, (tail,) = gradient_graph(graph, forward.outputs, layer, [targets.ClassScore(0)], False, F32)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from reference import conv as reference
+from reference.conv import CASES, WIDE, case, random_geometries
 
 from gradcam import _core
 from gradcam.environment import threads
@@ -10,55 +11,6 @@ from gradcam.ops import _call
 from gradcam.ops.conv import conv, conv_attributes, conv_input_grad, conv_output_shape
 
 DTYPES = ["float32", "float64"]
-
-
-def case(x, w, stride=1, padding=None, dilation=1, groups=1):
-    """One geometry: shapes of x and w, stride, (low, high) padding pairs, dilation, groups."""
-    rank = len(x) - 2
-    stride, dilation = ((v,) * rank if isinstance(v, int) else v for v in (stride, dilation))
-    return x, w, stride, padding or ((0, 0),) * rank, dilation, groups
-
-
-# Awkward on purpose: size-1 axes, primes, asymmetric padding larger than the kernel, strides that jump over the input.
-CASES = [
-    case((2, 3, 11), (4, 3, 3), 2, ((1, 2),)),
-    case((1, 4, 1), (6, 2, 1), 3, groups=2),
-    case((2, 1, 5), (3, 1, 7), 1, ((4, 3),), 1),
-    case((1, 3, 8, 8), (5, 3, 3, 3), 1, ((1, 1), (1, 1))),
-    case((2, 4, 7, 10), (6, 2, 3, 2), (2, 3), ((1, 0), (0, 1)), (1, 2), 2),
-    case((1, 5, 6, 7), (5, 1, 3, 3), 1, ((1, 1), (1, 1)), groups=5),
-    case((1, 3, 6, 5), (6, 1, 2, 3), 2, ((0, 1), (2, 0)), groups=3),
-    case((2, 13, 3, 3), (7, 13, 1, 1)),
-    case((2, 13, 5, 4), (7, 13, 1, 1), 2),
-    case((1, 2, 3, 3), (3, 2, 1, 1), 1, ((1, 0), (0, 2))),
-    case((1, 2, 10, 12), (3, 2, 3, 3), (2, 1), ((2, 3), (5, 4)), (2, 3)),
-    case((1, 1, 1, 1), (1, 1, 1, 1)),
-    case((1, 2, 5, 5), (2, 2, 5, 5)),
-    case((1, 2, 9, 9), (2, 2, 2, 2), (5, 4)),
-    case((1, 2, 5, 6, 7), (4, 2, 2, 3, 2), (2, 1, 2), ((0, 1), (1, 1), (0, 0)), (1, 2, 1)),
-    case((2, 4, 3, 1, 5), (4, 1, 3, 1, 2), 1, ((1, 1), (0, 0), (2, 2)), groups=4),
-    case((0, 3, 4, 4), (2, 3, 3, 3), 1, ((1, 1), (1, 1))),
-]
-
-
-def random_geometries(count, seed=0):
-    """Random shapes of one to three axes."""
-    generator = np.random.default_rng(seed)
-    found = []
-    while len(found) < count:
-        rank = int(generator.integers(1, 4))
-        groups = int(generator.choice([1, 1, 2, 3]))
-        channels, filters = (groups * int(generator.integers(1, 5)) for _ in range(2))
-        largest = (24, 9, 5)[rank - 1]
-        size, kernel, stride, dilation, lo, hi = (
-            tuple(int(n) for n in generator.integers(low, high, rank))
-            for low, high in ((1, largest), (1, 4), (1, 4), (1, 3), (0, 4), (0, 4))
-        )
-        x, w = (int(generator.integers(1, 3)), channels, *size), (filters, channels // groups, *kernel)
-        padding = tuple(zip(lo, hi, strict=True))
-        if all(n + a + b > d * (k - 1) for n, a, b, d, k in zip(size, lo, hi, dilation, kernel, strict=True)):
-            found.append(case(x, w, stride, padding, dilation, groups))
-    return found
 
 
 def options(geometry):
@@ -207,13 +159,6 @@ def test_input_grad_is_the_central_difference(geometry):
     np.testing.assert_allclose(np.vdot(dx, direction), (high - low) / (2 * step), rtol=1e-6, atol=1e-9)
 
 
-def test_linear_in_the_input():
-    geometry = CASES[4]
-    x, z, w = normal(geometry[0]), normal(geometry[0], seed=1), normal(geometry[1], seed=2)
-    together = conv(2 * x - 3 * z, w, **options(geometry))
-    np.testing.assert_allclose(together, 2 * conv(x, w, **options(geometry)) - 3 * conv(z, w, **options(geometry)), rtol=1e-10, atol=1e-11)
-
-
 # --- NaN and infinity
 
 
@@ -248,13 +193,6 @@ def test_nan_in_weight_and_bias(isa):
 
 
 # --- threads, batches, layouts
-
-WIDE = [
-    case((1, 3, 40, 41), (5, 3, 3, 3), 1, ((1, 1), (1, 1))),  # split by positions
-    case((1, 16, 4, 4), (70, 16, 3, 3), 1, ((1, 1), (1, 1))),  # by rows
-    case((9, 4, 5, 5), (4, 1, 3, 3), 1, ((1, 1), (1, 1)), groups=4),  # by pictures and groups
-    case((2, 40, 9, 11), (33, 40, 3, 3), 2, ((1, 1), (1, 1))),
-]
 
 
 @pytest.mark.parametrize("geometry", WIDE, ids=str)
@@ -301,9 +239,8 @@ def test_arrays_in_other_layouts():
 
 def test_half_precision_is_widened():
     x, w = normal((1, 2, 5), "float16"), normal((3, 2, 3), "float16", 1)
-    y = conv(x, w)
-    assert y.dtype == np.float32
-    assert y.tobytes() == conv(x.astype(np.float32), w.astype(np.float32)).tobytes()
+    assert conv(x, w).dtype == np.float32
+    assert conv(x, w).tobytes() == conv(x.astype(np.float32), w.astype(np.float32)).tobytes()
 
 
 # --- bad input
@@ -428,8 +365,8 @@ def test_the_kernels_refuse_bad_attributes(kernel, change, error, message):
     for dtype in "fd":
         with pytest.raises(error, match=message):
             _core.operands(kernel, _core.isa, dtype, ints, ())
-        for wrong in (ints[:-1], (*ints, 0), (2,), ()):
-            with pytest.raises(ValueError, match="attributes" if wrong else "rank"):
+        for wrong in (ints[:-1], (*ints, 0), (2,)):
+            with pytest.raises(ValueError, match="attributes"):
                 _core.operands(kernel, _core.isa, dtype, wrong, ())
         for rank in (0, 4, -1, HUGE):
             with pytest.raises(ValueError, match="rank"):

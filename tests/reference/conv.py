@@ -56,3 +56,63 @@ def conv_input_grad(dy, w, x_shape, geometry):
             for c in seen:
                 dx[(slice(None), c, *place)] += w[(k, c - seen.start, *tap)] * dy[(slice(None), k, *output)]
     return dx
+
+
+# --- geometries that the tests walk
+
+
+def case(x, w, stride=1, padding=None, dilation=1, groups=1):
+    """One geometry: shapes of x and w, stride, (low, high) padding pairs, dilation, groups."""
+    rank = len(x) - 2
+    stride, dilation = ((v,) * rank if isinstance(v, int) else v for v in (stride, dilation))
+    return x, w, stride, padding or ((0, 0),) * rank, dilation, groups
+
+
+# Awkward on purpose: size-1 axes, primes, asymmetric padding larger than the kernel, strides that jump over the input.
+CASES = [
+    case((2, 3, 11), (4, 3, 3), 2, ((1, 2),)),
+    case((1, 4, 1), (6, 2, 1), 3, groups=2),
+    case((2, 1, 5), (3, 1, 7), 1, ((4, 3),), 1),
+    case((1, 3, 8, 8), (5, 3, 3, 3), 1, ((1, 1), (1, 1))),
+    case((2, 4, 7, 10), (6, 2, 3, 2), (2, 3), ((1, 0), (0, 1)), (1, 2), 2),
+    case((1, 5, 6, 7), (5, 1, 3, 3), 1, ((1, 1), (1, 1)), groups=5),
+    case((1, 3, 6, 5), (6, 1, 2, 3), 2, ((0, 1), (2, 0)), groups=3),
+    case((2, 13, 3, 3), (7, 13, 1, 1)),
+    case((2, 13, 5, 4), (7, 13, 1, 1), 2),
+    case((1, 2, 3, 3), (3, 2, 1, 1), 1, ((1, 0), (0, 2))),
+    case((1, 2, 10, 12), (3, 2, 3, 3), (2, 1), ((2, 3), (5, 4)), (2, 3)),
+    case((1, 1, 1, 1), (1, 1, 1, 1)),
+    case((1, 2, 5, 5), (2, 2, 5, 5)),
+    case((1, 2, 9, 9), (2, 2, 2, 2), (5, 4)),
+    case((1, 2, 5, 6, 7), (4, 2, 2, 3, 2), (2, 1, 2), ((0, 1), (1, 1), (0, 0)), (1, 2, 1)),
+    case((2, 4, 3, 1, 5), (4, 1, 3, 1, 2), 1, ((1, 1), (0, 0), (2, 2)), groups=4),
+    case((0, 3, 4, 4), (2, 3, 3, 3), 1, ((1, 1), (1, 1))),
+]
+
+
+def random_geometries(count, seed=0):
+    """Random shapes of one to three axes."""
+    generator = np.random.default_rng(seed)
+    found = []
+    while len(found) < count:
+        rank = int(generator.integers(1, 4))
+        groups = int(generator.choice([1, 1, 2, 3]))
+        channels, filters = (groups * int(generator.integers(1, 5)) for _ in range(2))
+        largest = (24, 9, 5)[rank - 1]
+        size, kernel, stride, dilation, lo, hi = (
+            tuple(int(n) for n in generator.integers(low, high, rank))
+            for low, high in ((1, largest), (1, 4), (1, 4), (1, 3), (0, 4), (0, 4))
+        )
+        x, w = (int(generator.integers(1, 3)), channels, *size), (filters, channels // groups, *kernel)
+        padding = tuple(zip(lo, hi, strict=True))
+        if all(n + a + b > d * (k - 1) for n, a, b, d, k in zip(size, lo, hi, dilation, kernel, strict=True)):
+            found.append(case(x, w, stride, padding, dilation, groups))
+    return found
+
+
+WIDE = [
+    case((1, 3, 40, 41), (5, 3, 3, 3), 1, ((1, 1), (1, 1))),  # split by positions
+    case((1, 16, 4, 4), (70, 16, 3, 3), 1, ((1, 1), (1, 1))),  # by rows
+    case((9, 4, 5, 5), (4, 1, 3, 3), 1, ((1, 1), (1, 1)), groups=4),  # by pictures and groups
+    case((2, 40, 9, 11), (33, 40, 3, 3), 2, ((1, 1), (1, 1))),
+]

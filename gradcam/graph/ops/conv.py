@@ -81,6 +81,8 @@ def conv(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     if len(x.shape) != len(w.shape) or not 3 <= len(x.shape) <= 5:
         raise node.bad(f"expected input and weight with 3 to 5 axes each, got {x.shape} and {w.shape}")
     kernel = w.shape[2:]
+    if 0 in w.shape:
+        raise node.bad(f"expected weights of at least one element, got shape {w.shape}")
     if tuple(node.attrs.get("kernel_shape", kernel)) != kernel:
         raise node.bad(f"attribute 'kernel_shape': {tuple(node.attrs['kernel_shape'])} is not the weight's {kernel}")
     stride, pad_lo, pad_hi, dilation = windows(node, x.shape[2:], kernel)

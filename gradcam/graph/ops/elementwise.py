@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
-from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
+from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import operator
 from gradcam.ops.binary import BINARY, binary_attributes, broadcast_shape
 from gradcam.ops.unary import UNARY, unary_attributes
@@ -241,4 +241,7 @@ def variadic(node: OnnxNode, x: Inputs, g: Builder) -> Value:
 @onnx_form("Identity", "Dropout")
 def identity(node: OnnxNode, x: Inputs, g: Builder) -> Value:
     """At inference both hand their input on: the output is another name of it."""
+    training = node.optional(x, 2)
+    if training is not None and bool(node.array(x, 2)):
+        raise Unsupported("training_mode = 1")
     return node.required(x, 0)

@@ -85,4 +85,4 @@ def gather(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     index = node.array(inputs, 1).astype(np.int64)
     if index.size and not (-x.shape[axis] <= index.min() and index.max() < x.shape[axis]):
         raise node.bad(f"index {int(index.max())} is out of range for axis {axis} of {x.shape}")
-    return g.emit("Gather", x, g.constant(np.ascontiguousarray(np.where(index < 0, index + x.shape[axis], index))), axis=axis)
+    return g.emit("Gather", x, g.constant(np.where(index < 0, index + x.shape[axis], index)), axis=axis)

@@ -104,8 +104,10 @@ class Slice:
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
         axis = axes[0]
-        if axis is not None and (node.attrs["starts"][axis] != 0 or node.attrs["sizes"][axis] != _input(node).shape[axis]):
-            raise Mixes
+        if axis is not None:
+            whole = (0, 1, _input(node).shape[axis])
+            if tuple(node.attrs[name][axis] for name in ("starts", "steps", "sizes")) != whole:
+                raise Mixes
         return axis
 
     @staticmethod
@@ -287,6 +289,8 @@ def flatten(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     x = node.required(inputs, 0)
     axis = int(node.attrs.get("axis", 1))
     axis = axis + len(x.shape) if axis < 0 else axis
+    if not 0 <= axis <= len(x.shape):
+        raise node.bad(f"axis {node.attrs.get('axis')} does not exist in an array of {len(x.shape)} axes")
     return g.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
 
 
@@ -308,6 +312,8 @@ def unsqueeze(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     given = node.ints(inputs, 1, "axes") or ()
     rank = len(x.shape) + len(given)
     axes = {node.axis(a, rank) for a in given}
+    if len(axes) != len(given):
+        raise node.bad(f"axes {given} name an axis twice")
     rest = iter(x.shape)
     return g.reshape(x, tuple(1 if i in axes else next(rest) for i in range(rank)))
 

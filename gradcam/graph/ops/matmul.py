@@ -46,6 +46,9 @@ class MatMul:
                 if right >= -2 and right != own:
                     raise Mixes
                 found.add(out if right == own else right)
+        for right, other in zip(rights, (b, a), strict=True):
+            if right is not None and right < -2 and len(other.shape) >= -right and other.shape[right] != 1 and None in rights:
+                raise Mixes
         if len(found) > 1:
             raise Mixes
         return found.pop() + len(node.outputs[0].shape) if found else None

@@ -93,6 +93,14 @@ class ArgMax:
         return tuple(n for i, n in enumerate(node.inputs[0].shape) if i != node.attrs["axis"])
 
     @staticmethod
+    def picture_axis(node: Node, axes: list[int | None]) -> int | None:
+        if axes[0] is None:
+            return None
+        if axes[0] == node.attrs["axis"]:
+            raise Mixes
+        return axes[0] - int(node.attrs["axis"] < axes[0])
+
+    @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         assert node.inputs[0] is not None
         p.step("argmax_output", argmax_attributes(node.inputs[0].shape, node.attrs["axis"]), node.inputs, node.outputs)

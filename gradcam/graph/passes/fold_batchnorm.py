@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam.cache import Cache
 from gradcam.graph.ir import Graph, Node, Value
 
 __all__ = ["FoldCache", "fold_batchnorm"]
 
-FoldCache = dict[tuple[int, ...], tuple[Value, Value]]
-"""Folded weight and bias by the identity of the arrays they came from, so that all graphs of a model share them."""
+FoldCache = Cache[tuple[Value, Value, list[Value]]]
+"""Folded weight and bias by the identity of the arrays they came from, so that all graphs of a model share them.
+
+The values they came from are kept too: an identity is good only while its array lives.
+"""
 
 
 def fold_batchnorm(graph: Graph, keep: Collection[Value] = (), cache: FoldCache | None = None) -> Graph:
@@ -23,10 +28,10 @@ def fold_batchnorm(graph: Graph, keep: Collection[Value] = (), cache: FoldCache 
     ----------
     keep : collection of Value
         Values that must still be computed (the layers asked for); outputs of the graph are kept anyway.
-    cache : dict, optional
+    cache : FoldCache, optional
         Folded parameters of earlier calls on graphs of the same model.
     """
-    cache = {} if cache is None else cache
+    cache = FoldCache(1) if cache is None else cache
     producers, consumers = graph.producers(), graph.consumers()
     kept = set(keep) | set(graph.outputs)
     replaced: dict[Node, Node | None] = {}
@@ -40,16 +45,14 @@ def fold_batchnorm(graph: Graph, keep: Collection[Value] = (), cache: FoldCache 
         values = [v for v in (*conv.inputs[1:], *parameters) if v is not None]
         if any(v.data is None for v in values):
             continue
-        key = tuple(id(v.data) for v in values)
-        if key not in cache:
-            cache[key] = _folded(conv, node)
+        weight, bias, _ = cache.get((*(id(v.data) for v in values), node.attrs["epsilon"]), partial(_folded, conv, node, values))
         replaced[conv] = None
-        replaced[node] = Node("Conv", (conv.inputs[0], *cache[key]), node.outputs, conv.attrs)
+        replaced[node] = Node("Conv", (conv.inputs[0], weight, bias), node.outputs, conv.attrs)
     nodes = [new for new in (replaced.get(n, n) for n in graph.nodes) if new is not None]
     return Graph(list(graph.inputs), list(graph.outputs), nodes)
 
 
-def _folded(conv: Node, norm: Node) -> tuple[Value, Value]:
+def _folded(conv: Node, norm: Node, sources: list[Value]) -> tuple[Value, Value, list[Value]]:
     """Scale w by gamma / sqrt(var + epsilon); the bias moves with it. Computed in float64, rounded once."""
     w, b = conv.inputs[1], conv.inputs[2]
     assert w is not None
@@ -63,4 +66,5 @@ def _folded(conv: Node, norm: Node) -> tuple[Value, Value]:
     return (
         Value(f"{name}.weight", w.shape, w.dtype, weight.astype(w.dtype)),
         Value(f"{name}.bias", shift.shape, w.dtype, shift.astype(w.dtype)),
+        sources,
     )
