@@ -48,8 +48,8 @@ class ModelFormatError(GradcamError, ValueError):
         self.where = where
 
     def __str__(self) -> str:
-        """Return ``path: where: message``, without the parts that are unknown."""
-        return ": ".join(part for part in (self.path, self.where, super().__str__()) if part)
+        """Return ``path: message``, or the message of a model given as bytes."""
+        return ": ".join(part for part in (self.path, super().__str__()) if part)
 
 
 class UnsupportedOpError(GradcamError, NotImplementedError):

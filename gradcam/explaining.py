@@ -83,7 +83,10 @@ def explain_rows(
     size = _picture_size(bound, layer)
     names = bound.forward.layers
     name = names[layer].name if layer in names else layer.name
-    return [_explanation(labels, bound, column, name, method, mode, request, size, function) for column in columns]
+    explanations = [_explanation(labels, bound, column, name, method, mode, request, size) for column in columns]
+    for explanation in explanations:
+        explanation.warn(function)
+    return explanations
 
 
 def gradient_rows(
@@ -270,9 +273,8 @@ def _explanation(
     mode: Mode,
     request: Request,
     size: tuple[int, ...] | None,
-    function: str,
 ) -> Explanation:
-    explanation = Explanation(
+    return Explanation(
         raw=column.raw,
         weights=column.weights,
         score=column.score,
@@ -287,5 +289,3 @@ def _explanation(
         logit=any(_explained_as_logit(bound, t, mode) for t in column.targets[:1]),
         degenerate=column.degenerate,
     )
-    explanation.warn(function)
-    return explanation

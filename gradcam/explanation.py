@@ -114,7 +114,7 @@ class Explanation:
         mode = compat_mode(self.compat)
         relu = (mode.relu and self.method not in mode.relu_exempt) if self.relu is None else self.relu
         if len(self):
-            warn_blank(self.flags, relu=relu, function=function, stacklevel=5)
+            warn_blank(self.flags, relu=relu, function=function, stacklevel=4)
 
     def title(self, picture: int = 0) -> str:
         """Name what was explained in one picture, for people."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcam.errors import LayerError, nearest
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.layers import LayerInfo, channel_axes, default_layer, find_layers
-from gradcam.graph.passes import fold_batchnorm, is_per_picture
+from gradcam.graph.passes import fold_batchnorm, is_per_picture, picture_axes
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.graph.source import Source
 
@@ -50,6 +51,14 @@ class Forward:
         """Last layer with positions before `output`, see `gradcam.graph.layers.default_layer`."""
         value = next(iter(self.outputs.values())) if output is None else self.outputs[output]
         return default_layer(self.graph, self.layers, value)
+
+    def arrange(self, value: Value, array: NDArray[Any], pictures: int) -> NDArray[Any]:
+        """Put the pictures of a result, which stand one block after the other, along the axis where the model has them."""
+        axes = picture_axes(self.graph) if self.per_picture else None
+        axis = 0 if axes is None else axes.get(value, 0)
+        if not axis or pictures < 2:
+            return array
+        return np.concatenate(list(array.reshape(pictures, *value.shape)), axis)
 
     def channel_axis(self, layer: Value) -> int:
         """Axis of the channels of a layer; 1 where the operators do not tell."""

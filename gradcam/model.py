@@ -16,6 +16,7 @@ from gradcam.errors import ModelFormatError
 from gradcam.explaining import Request, explain_rows, gradient_rows
 from gradcam.explanation import Explanation
 from gradcam.forward import Forward
+from gradcam.graph.ir import Value
 from gradcam.graph.layers import LayerInfo
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import Plan
@@ -192,7 +193,9 @@ class Model:
         names = list(outputs) if outputs is not None else list(bound.forward.outputs)
         key = ("run", bound.key, tuple(names), _call.isa)
         plan = self._session.plans.get(key, lambda: self._forward_plan(bound.forward, names))
-        results = dict(zip(names, self._session.execute(plan, bound, bound.arrays, num_threads), strict=True))
+        values = self._values(bound.forward, names)
+        found = self._session.execute(plan, bound, bound.arrays, num_threads)
+        results = {n: bound.forward.arrange(v, a, bound.pictures) for n, v, a in zip(names, values, found, strict=True)}
         if bound.squeeze:
             results = {name: array[0] for name, array in results.items()}
         return results if len(names) > 1 else results[names[0]]
@@ -202,8 +205,10 @@ class Model:
         return self._forward_plan(self._session.nominal, list(self._session.nominal.outputs))
 
     def _forward_plan(self, forward: Forward, names: Sequence[str]) -> Plan:
-        values = [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]
-        return self._session.compile(prune(forward.folded(values)), forward.real)
+        return self._session.compile(prune(forward.folded(self._values(forward, names))), forward.real)
+
+    def _values(self, forward: Forward, names: Sequence[str]) -> list[Value]:
+        return [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]
 
     # Explaining ---------------------------------------------------------------------------------------------------
 
@@ -355,10 +360,7 @@ def _labels(labels: Labels | None, from_metadata: bool) -> dict[int, str]:
     if labels is None:
         return {}
     if from_metadata:
-        try:
-            labels = json.loads(str(labels))
-        except ValueError:
-            raise ModelFormatError("metadata 'gradcam.labels': expected a JSON list of class names") from None
+        labels = _metadata_labels(str(labels))
     if isinstance(labels, str | os.PathLike):
         labels = [line.strip() for line in Path(labels).read_text(encoding="utf-8").splitlines()]
     pairs = labels.items() if isinstance(labels, Mapping) else enumerate(labels)
@@ -366,6 +368,16 @@ def _labels(labels: Labels | None, from_metadata: bool) -> dict[int, str]:
     if not all(isinstance(name, str) for name in found.values()):
         raise TypeError("load: labels: expected class names as str")
     return found
+
+
+def _metadata_labels(text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelFormatError("metadata 'gradcam.labels': expected a JSON list of class names")
+    return names
 
 
 def _reload(path: Any, outputs: Sequence[str] | None, labels: dict[int, str], max_bytes: int | None) -> Model:

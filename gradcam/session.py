@@ -81,6 +81,7 @@ class Session:
         given = self._by_name(function, x)
         arrays, squeezed, counts, real = [], set(), set(), None
         for spec in self.source.inputs:
+            self._allow(function, spec.name, given[spec.name])
             array = _call.array(function, f"input '{spec.name}'", given[spec.name])
             squeeze = array.ndim == len(spec.dims) - 1
             if squeeze:
@@ -128,6 +129,12 @@ class Session:
             return build_forward(self.source, shapes, real, self._folds)
         except ModelFormatError:
             return None
+
+    def _allow(self, function: str, name: str, array: ArrayLike) -> None:
+        """Refuse an input beyond the budget before it is copied (a view may claim any size)."""
+        size = array.nbytes if isinstance(array, np.ndarray) else 0
+        if self.max_bytes is not None and size > self.max_bytes:
+            raise MemoryBudgetError(f"{function}: input '{name}' holds {size} bytes, max_bytes allows {self.max_bytes}")
 
     def _by_name(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
         names = [spec.name for spec in self.source.inputs]

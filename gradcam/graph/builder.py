@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam.errors import MemoryBudgetError
 from gradcam.graph.ir import Graph, Node, Shape, Value
 from gradcam.graph.operators import OPERATORS
 
@@ -26,10 +28,12 @@ class Builder:
         Type of all real numbers, float32 or float64.
     graph : Graph, optional
         Graph to extend; it is copied (nodes and values are shared).
+    max_bytes : int, optional
+        Most bytes that computed constants may take.
     """
 
-    def __init__(self, real: np.dtype[Any], graph: Graph | None = None) -> None:
-        self.real = np.dtype(real)
+    def __init__(self, real: np.dtype[Any], graph: Graph | None = None, max_bytes: int | None = None) -> None:
+        self.real, self.max_bytes = np.dtype(real), max_bytes
         base = graph or Graph([], [], [])
         self.graph = Graph(list(base.inputs), list(base.outputs), list(base.nodes))
         self._count = len(self.graph.nodes)
@@ -57,6 +61,8 @@ class Builder:
         record = OPERATORS[op]
         node = Node(op, inputs, (), attrs)
         if record.evaluate is not None and all(v is None or v.data is not None for v in inputs):
+            shapes = record.shape(node)
+            self.reserve(sum(prod(shape) for shape in (shapes if isinstance(shapes, list) else [shapes])))
             return (self.constant(record.evaluate(node, [None if v is None else v.data for v in inputs])),)
         self._count += 1
         dtype = np.dtype(record.dtype or next(v.dtype for v in inputs if v is not None))
@@ -65,6 +71,13 @@ class Builder:
         node.outputs = tuple(Value(f"{op.lower()}_{self._count}" + (f".{i}" if i else ""), shape, dtype) for i, shape in enumerate(outputs))
         self.graph.nodes.append(node)
         return node.outputs
+
+    def reserve(self, elements: int) -> None:
+        """Count the memory of a computed constant; MemoryBudgetError if it is not allowed."""
+        if self.max_bytes is not None:
+            self.max_bytes -= 8 * elements
+            if self.max_bytes < 0:
+                raise MemoryBudgetError(f"load: computed constants need {8 * elements} bytes, more than max_bytes leaves")
 
     # Elementwise -------------------------------------------------------------------------------------------------
 

@@ -144,18 +144,24 @@ class Plan:
             poll = threading.current_thread() is threading.main_thread()
             self._plan.run(tuple(arrays), tuple(results), pictures, self.workers(pictures, workers), poll)
         given = dict(zip(self._own, results, strict=True))
-        return [given[v] if v in given else self._copy(v, given, arrays, pictures) for v in self.outputs]
+        returned: set[Value] = set()
+        arranged = []
+        for value in self.outputs:
+            fresh = value in given and value not in returned
+            arranged.append(given[value] if fresh else self._copy(value, given, arrays, pictures))
+            returned.add(value)
+        return arranged
 
     def _copy(self, value: Value, given: dict[Value, NDArray[Any]], arrays: Sequence[NDArray[Any]], pictures: int) -> NDArray[Any]:
         """Result that is another result, an input or a constant in another shape."""
-        source, result = self._sources[value], _empty(value, pictures)
+        source, result = self._sources.get(value, value), _empty(value, pictures)
         if source in given:
             array = given[source]
         else:
             array = source.data if source.data is not None else arrays[self.inputs.index(source)]
-        result[...] = (
-            np.broadcast_to(array.reshape(-1, *value.shape[1:]), result.shape) if array.size != result.size else array.reshape(result.shape)
-        )
+        if array.size == result.size:
+            return np.array(array.reshape(result.shape))
+        result.reshape(pictures, *value.shape)[...] = array.reshape(value.shape)  # one block that serves all pictures
         return result
 
 
@@ -180,10 +186,14 @@ class _Layout:
 
     def owner(self, value: Value) -> Value:
         """Value whose buffer `value` lies in."""
-        value = self.builder.root(value)
-        while value in self.merged:
-            value = self.builder.root(self.merged[value])
-        return value
+        found = self.builder.root(value)
+        passed = []
+        while found in self.merged:
+            passed.append(found)
+            found = self.builder.root(self.merged[found])
+        for value in passed[:-1]:  # long chains of elementwise steps are walked once
+            self.merged[value] = found
+        return found
 
     def _fix_outputs(self) -> None:
         """Give inputs and outputs their buffers; an output that is the memory of something else is copied after the run."""

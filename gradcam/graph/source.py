@@ -42,6 +42,7 @@ class Source:
     outputs: list[str]
     metadata: dict[str, str] = field(default_factory=dict)
     path: str | None = None
+    max_bytes: int | None = None
     _constants: dict[tuple[str, np.dtype[Any]], Value] = field(default_factory=dict)
 
     def needed(self, outputs: Iterable[str]) -> list[OnnxNode]:
@@ -76,7 +77,7 @@ class Source:
             A node is malformed, or does not fit the shapes.
         """
         outputs = list(self.outputs if outputs is None else outputs)
-        g = Builder(real)
+        g = Builder(real, max_bytes=self.max_bytes)
         names: dict[str, Value] = {spec.name: g.input(spec.name, shapes[spec.name]) for spec in self.inputs}
         problems: list[str] = []
         missing: set[str] = set()
@@ -87,7 +88,7 @@ class Source:
             try:
                 self._emit(node, names, g)
             except Unsupported as problem:
-                problems.append(f"{node.label}: {problem}")
+                problems.append(f"{node.label}: {problem}{_way_out(node, names)}")
                 missing.update(node.outputs)
         if problems:
             raise UnsupportedOpError(problems)
@@ -123,6 +124,12 @@ class Source:
                 names[name] = value
                 if value in fresh and value.name not in names:
                     value.name = name
+
+
+def _way_out(node: OnnxNode, names: Mapping[str, Value]) -> str:
+    """How to leave a node out that cannot be run: end the model at the tensor before it."""
+    before = next((name for name in node.inputs if name in names and names[name].data is None), None)
+    return "" if before is None else f"; load with outputs=['{before}'] to leave it out"
 
 
 def dims_text(dims: Iterable[Dim]) -> str:

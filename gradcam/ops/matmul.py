@@ -108,6 +108,10 @@ def matmul_input_grads(a: ArrayLike, b: ArrayLike, dy: ArrayLike, *, num_threads
     left = _call.array("matmul_input_grads", "a", a, ndim=(2, 8))
     right = _call.array("matmul_input_grads", "b", b, ndim=(2, 8), like=left)
     grad = _call.array("matmul_input_grads", "dy", dy, ndim=(2, 8), like=left)
+    if left.shape[-1] != right.shape[-2]:
+        raise ValueError(
+            f"matmul_input_grads: b: expected {left.shape[-1]} rows to multiply a of shape {left.shape}, got shape {right.shape}"
+        )
     shape = matmul_shape(left.shape, right.shape)
     if grad.shape != shape:
         raise ValueError(f"matmul_input_grads: dy: expected shape {shape}, got {grad.shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -49,17 +50,18 @@ def read_onnx(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] 
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf has its own hierarchy
-        raise ModelFormatError(_said(path, "this is no ONNX model"), path=str(path) if path else None) from error
+        raise ModelFormatError("this is no ONNX model", path=path) from error
     return _Reader(onnx, model, path, max_bytes, len(content)).read(outputs)
-
-
-def _said(path: Path | None, text: str) -> str:
-    return f"{path}: {text}" if path is not None else text
 
 
 def _read_file(path: Path, max_bytes: int | None) -> bytes:
     """Read a file into owned memory (a mapped file that shrinks cannot be survived)."""
-    size = path.stat().st_size
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelFormatError("this is no regular file", path=path)
+    size = status.st_size
     if max_bytes is not None and size > max_bytes:
         raise MemoryBudgetError(f"load: {path}: the file has {size} bytes, max_bytes allows {max_bytes}")
     return path.read_bytes()
@@ -72,7 +74,7 @@ class _Reader:
         self.onnx, self.model, self.graph, self.path, self.max_bytes, self.used = onnx, model, model.graph, path, max_bytes, used
 
     def error(self, text: str, where: str | None = None) -> ModelFormatError:
-        return ModelFormatError(_said(self.path, text), path=str(self.path) if self.path else None, where=where)
+        return ModelFormatError(text, path=self.path, where=where)
 
     def read(self, outputs: Sequence[str] | None) -> Source:
         """Return the source."""
@@ -86,13 +88,16 @@ class _Reader:
         initializers = self._initializers(self._needed(nodes, outputs))
         given = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
         inputs = [self._input(v) for v in graph.input if v.name not in given]
+        for spec in inputs:
+            if sum(other.name == spec.name for other in inputs) > 1:
+                raise self.error(f"input '{spec.name}' is given twice", spec.name)
         names = list(outputs) if outputs is not None else [v.name for v in graph.output]
         known = [o for n in nodes for o in n.outputs]
         for name in names:
             if name not in known and name not in initializers and all(name != spec.name for spec in inputs):
                 raise self.error(f"outputs: no tensor is called '{name}'; nearest: {', '.join(nearest(name, known))}", name)
         metadata = {p.key: p.value for p in self.model.metadata_props}
-        source = Source(nodes, initializers, inputs, names, metadata, str(self.path) if self.path else None)
+        source = Source(nodes, initializers, inputs, names, metadata, str(self.path) if self.path else None, self.max_bytes)
         used = {i for n in source.needed(names) for i in n.inputs}
         source.inputs = [spec for spec in inputs if spec.name in used or spec.name in names] or inputs
         return source
@@ -253,8 +258,8 @@ class _Reader:
             raise self.error(f"{where}: unknown external data key in {sorted(entries)}", where)
         location = entries.get("location", "")
         folder = self.path.resolve().parent
-        target = folder / location
-        if not location or os.path.isabs(location) or ".." in Path(location).parts or target.resolve() != target:
+        target = folder / location.replace("\0", "")
+        if not location or "\0" in location or os.path.isabs(location) or ".." in Path(location).parts or target.resolve() != target:
             raise self.error(f"{where}: external data must be a plain file inside the model's folder, not '{location}'", where)
         try:
             offset, length = int(entries.get("offset", "0") or 0), int(entries.get("length", need) or need)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,16 @@ def size(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
 def constant_of_shape(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """One value everywhere; zero by default."""
     value = np.asarray(node.attrs.get("value", np.zeros(1, np.float32)))
-    return g.constant(np.full(tuple(int(n) for n in node.array(inputs, 0)), value.reshape(-1)[0]))
+    shape = tuple(int(n) for n in node.array(inputs, 0))
+    g.reserve(prod(shape))
+    return g.constant(np.full(shape, value.reshape(-1)[0]))
 
 
 @onnx_form("Range")
 def arange(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """From start below limit in steps."""
     start, limit, delta = (node.array(inputs, i).reshape(()) for i in range(3))
+    g.reserve(max(0, int((limit - start) / delta)) + 1)
     return g.constant(np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype))
 
 
