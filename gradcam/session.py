@@ -132,7 +132,8 @@ class Session:
 
     def _allow(self, function: str, name: str, array: ArrayLike) -> None:
         """Refuse an input beyond the budget before it is copied (a view may claim any size)."""
-        size = array.nbytes if isinstance(array, np.ndarray) else 0
+        copied = isinstance(array, np.ndarray) and not (array.flags.c_contiguous and array.dtype.isnative)
+        size = np.asarray(array).nbytes if copied else 0
         if self.max_bytes is not None and size > self.max_bytes:
             raise MemoryBudgetError(f"{function}: input '{name}' holds {size} bytes, max_bytes allows {self.max_bytes}")
 

@@ -349,6 +349,8 @@ def test_models_and_inputs_die_with_their_last_reference():
 
 def test_repeated_explanations_do_not_grow():
     model, x = gradcam.load(resnet()), normal((2, 3, 16, 16))
+    for _ in range(600):  # the interpreter itself allocates while it specialises code that becomes hot
+        model.explain(x, target=1, relu=False).map  # noqa: B018
     grown, _ = blocks_and_references(lambda: model.explain(x, target=1, relu=False).map, [])
     assert grown < 25
 

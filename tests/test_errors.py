@@ -73,7 +73,7 @@ def test_pickling(error, protocol):
 
 def test_texts():
     texts = [str(error) for error in EXAMPLES]
-    assert texts[1] == "m.onnx: node 'conv1': negative dimension -3"
+    assert texts[1] == "m.onnx: negative dimension -3"  # messages about nodes name them themselves; `where` is for programs
     assert texts[2] == "empty file"
     assert texts[3] == "2 problems:\n  node 'a' uses op 'X'\n  node 'b' uses op 'Y'"
     assert texts[4] == "node 'a' uses op 'X'"

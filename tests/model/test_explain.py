@@ -244,12 +244,12 @@ def test_budget_of_explanations_and_gradients():
 
 
 def test_batch_size_brings_a_run_into_the_budget():
-    content = resnet()
-    model = gradcam.load(content, max_bytes=600_000)
-    x = normal((3000, 3, 16, 16))  # maps of 64 bytes, weights of 48, and the rest
+    model = gradcam.load(resnet(), max_bytes=1_500_000)
+    x, options = normal((400, 3, 16, 16)), {"layer": "stem", "relu": False, "num_threads": 1}  # 1.2 MB; each of 5 maps takes 0.4 MB
     with pytest.raises(gradcam.MemoryBudgetError, match="batch_size"):
-        model.explain(x, target=1, relu=False, num_threads=1)
-    assert model.explain(x, target=1, relu=False, num_threads=1, batch_size=100).raw.shape == (3000, 4, 4)
+        model.explain_many(x, range(5), **options)
+    found = model.explain_many(x, range(5), **options, batch_size=50)
+    assert [why.raw.shape for why in found] == [(400, 16, 16)] * 5
 
 
 # --- pickling, threads
