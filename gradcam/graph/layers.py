@@ -60,14 +60,28 @@ def channel_axes(graph: Graph) -> dict[Value, int]:
     axes: dict[Value, int] = {}
     consumers = graph.consumers()
     for value in graph.inputs:
-        rank = len(value.shape)
-        to_first = any(n.op == "Transpose" and n.attrs["perm"] == (0, rank - 1, *range(1, rank - 1)) for n in consumers.get(value, ()))
-        axes[value] = rank - 1 if to_first and rank > 2 else 1
+        axes[value] = len(value.shape) - 1 if _is_channels_last(value, consumers) else 1
     for node in graph.nodes:
         axis = _channel_axis(node, axes)
         if axis is not None:
             axes[node.outputs[0]] = axis
     return axes
+
+
+def _is_channels_last(value: Value, consumers: Mapping[Value, list[Node]]) -> bool:
+    """Whether what is read from an input is transposed to channels first before it is convolved, pooled or flattened."""
+    rank = len(value.shape)
+    to_first = (0, rank - 1, *range(1, rank - 1))
+    waiting, seen = [value], {value}
+    while waiting and rank > 2:
+        for node in consumers.get(waiting.pop(), ()):
+            if node.op == "Transpose" and node.attrs["perm"] == to_first:
+                return True
+            output = node.outputs[0]
+            if node.op not in ("Conv", "MatMul", "Transpose", *_POOLS) and len(output.shape) == rank and output not in seen:
+                seen.add(output)
+                waiting.append(output)
+    return False
 
 
 def _channel_axis(node: Node, axes: Mapping[Value, int]) -> int | None:

@@ -185,8 +185,7 @@ def test_nan_and_infinity_go_where_their_taps_go(isa, geometry, dtype):
 
 def test_nan_in_weight_and_bias(isa):
     x, w, bias = normal((1, 2, 5, 5), "float32"), normal((3, 2, 3, 3), "float32", 1), np.zeros(3, np.float32)
-    w[1, 0, 2, 2] = np.nan
-    bias[2] = np.nan
+    w[1, 0, 2, 2] = bias[2] = np.nan
     found = np.isnan(conv(x, w, bias))
     assert not found[:, 0].any()
     assert found[:, 1:].all()
