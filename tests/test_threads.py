@@ -156,6 +156,7 @@ WORK = """
 import os, signal, sys, threading, time
 import numpy as np
 import gradcam
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from gradcam.ops.conv import conv
 
 x = np.random.default_rng(0).standard_normal((1, 16, 64, 64)).astype(np.float32)
@@ -276,6 +277,7 @@ INTERRUPT = """
 import os, signal, sys, threading, time
 import numpy as np
 import gradcam
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 model = gradcam.load(sys.path[0] + "/long.onnx")
 x = np.random.default_rng(0).standard_normal((PICTURES, 16, 96, 96)).astype(np.float32)
 model(x[:1, :])  # plans are made
@@ -350,6 +352,7 @@ def test_run_in_another_thread_is_not_interrupted(tmp_path):
 import os, signal, sys, threading, time
 import numpy as np
 import gradcam
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 model = gradcam.load(sys.path[0] + "/long.onnx")
 x = np.random.default_rng(0).standard_normal((4, 16, 96, 96)).astype(np.float32)
 wanted, found = model(x).tobytes(), []

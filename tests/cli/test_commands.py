@@ -144,13 +144,20 @@ def test_usage_errors_end_with_2():
 def test_ctrl_c_ends_with_130(tmp_path):
     code = f"import sys; from gradcam.cli import main; sys.exit(main(['explain', {MODEL!r}] + [{SCENE!r}] * 20000 + ['-o', 'out']))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "2"}
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "out").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert b"interrupted" in err
     assert not list((tmp_path / "out").glob(".*"))  # nothing half written
