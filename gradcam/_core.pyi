@@ -11,6 +11,7 @@ isas: tuple[str, ...]
 kernels: tuple[str, ...]
 openmp: bool
 compiler: str
+flags: str
 
 def call(
     kernel: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import math
 import operator
 import os
@@ -193,6 +192,7 @@ def show_versions(file: TextIO | None = None) -> None:
     rows: list[tuple[str, object]] = [
         ("gradcam", _version("gradcam-native")),
         ("compiler", _core.compiler),
+        ("flags", _core.flags),
         ("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("platform", platform.platform()),
         ("NumPy", _version("numpy")),
@@ -206,6 +206,8 @@ def show_versions(file: TextIO | None = None) -> None:
 
 
 def _version(distribution: str) -> str:
+    import importlib.metadata  # it loads a mail parser: not at import
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

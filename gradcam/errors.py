@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Iterable, Sequence
@@ -151,6 +150,8 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """
     wanted = name.casefold()
     # SequenceMatcher prepares its second text once, so the fixed one goes there.
+    import difflib  # only where a name was wrong
+
     folded = difflib.SequenceMatcher(b=wanted, autojunk=False)
     exact = difflib.SequenceMatcher(b=name, autojunk=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 __all__ = ["write_bytes"]
@@ -11,6 +10,8 @@ __all__ = ["write_bytes"]
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write to a temporary file in the same folder, then rename it: a reader never sees half a file."""
+    import tempfile  # only where something is written
+
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

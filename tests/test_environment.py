@@ -19,7 +19,7 @@ from gradcam.environment import cpu_info, resolve_threads, set_num_threads, show
 @pytest.fixture(autouse=True)
 def core(monkeypatch):
     """A core that reports 16 OpenMP threads, on 8 physical cores with two threads each, no quota, nothing set."""
-    fake = SimpleNamespace(openmp=True, isa="avx2", isas=("scalar", "avx2"), compiler="gcc 12.2", omp_max_threads=lambda: 16)
+    fake = SimpleNamespace(openmp=True, isa="avx2", isas=("scalar", "avx2"), compiler="gcc 12.2", flags="-O3", omp_max_threads=lambda: 16)
     monkeypatch.setitem(__import__("sys").modules, "gradcam._core", fake)
     monkeypatch.setattr(gradcam, "_core", fake, raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -16,6 +16,10 @@
 #endif
 #endif
 
+#ifndef GCAM_BUILD_FLAGS
+#define GCAM_BUILD_FLAGS ""
+#endif
+
 static PyObject *
 py_omp_max_threads(PyObject *module, PyObject *unused)
 {
@@ -131,7 +135,8 @@ module_exec(PyObject *module)
     if (add(module, "isa", PyUnicode_FromString(gcam_isas[state->isa]->name)) < 0
         || add(module, "kernels", kernel_names()) < 0
         || add(module, "openmp", PyBool_FromLong(gcam_parallel_available())) < 0
-        || add(module, "compiler", PyUnicode_FromString(GCAM_COMPILER)) < 0) {
+        || add(module, "compiler", PyUnicode_FromString(GCAM_COMPILER)) < 0
+        || add(module, "flags", PyUnicode_FromString(GCAM_BUILD_FLAGS)) < 0) {
         return -1;
     }
     return 0;

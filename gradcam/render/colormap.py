@@ -9,7 +9,7 @@ is below zero, white is zero, red is above.
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -33,7 +33,7 @@ def colormap(name: str) -> NDArray[np.uint8]:
     """
     if name not in TABLES:
         raise ValueError(f"colormap: cmap: expected one of {', '.join(TABLES)}, got {name!r}")
-    with (files("gradcam.render") / "tables.npz").open("rb") as file, np.load(file) as tables:
+    with np.load(Path(__file__).with_name("tables.npz")) as tables:
         table = np.array(tables[name], np.uint8)
     table.flags.writeable = False
     return table
