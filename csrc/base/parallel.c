@@ -20,10 +20,12 @@
 /* Spins before a waiting worker gives its core away: about 30 us. */
 #define GCAM_BARRIER_SPINS 1500
 
+#ifdef GCAM_OPENMP
 /* libgomp keeps its team after a region. A child forked then would wait for threads that it does not have, so the
  * process that opened a team is remembered and any other one stays serial. */
 static atomic_int team_pid;
 static atomic_int running_regions;
+#endif
 
 int
 gcam_parallel_limit(void)
