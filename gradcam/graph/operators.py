@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gradcam.graph.builder import Builder
     from gradcam.graph.plan import PlanBuilder
 
-__all__ = ["OPERATORS", "Mixes", "Operator", "elementwise_picture_axis", "keeps_axis_0", "operator"]
+__all__ = ["OPERATORS", "Mixes", "Operator", "elementwise_picture_axis", "keeps_axis_0", "operator", "same_shape"]
 
 
 class Mixes(Exception):
@@ -103,3 +103,9 @@ def keeps_axis_0(node: Node, axes: list[int | None]) -> int | None:
     if any(axis not in (None, 0) for axis in axes[:1]) or any(axis is not None for axis in axes[1:]):
         raise Mixes
     return axes[0]
+
+
+def same_shape(node: Node) -> Shape:
+    """Shape rule of operators whose output has the shape of their first input."""
+    assert node.inputs[0] is not None
+    return node.inputs[0].shape

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
-from gradcam.graph.operators import operator
+from gradcam.graph.operators import operator, same_shape
 from gradcam.ops.binary import BINARY, binary_attributes, broadcast_shape
 from gradcam.ops.unary import UNARY, unary_attributes
 
@@ -29,10 +29,7 @@ def _define_unary(op: str) -> None:
     class Unary:
         """y = f(x), with f the operator of that name in ONNX (`gradcam.ops.unary`)."""
 
-        @staticmethod
-        def shape(node: Node) -> Shape:
-            assert node.inputs[0] is not None
-            return node.inputs[0].shape
+        shape = staticmethod(same_shape)
 
         @staticmethod
         def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
@@ -55,10 +52,7 @@ for _op in UNARY:
 class UnaryGrad:
     """dx = f'(x) dy."""
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.ir import Node, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
-from gradcam.graph.operators import keeps_axis_0, operator
+from gradcam.graph.operators import keeps_axis_0, operator, same_shape
 from gradcam.ops.batch_norm import batch_norm_attributes
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ class BatchNorm:
 
     picture_axis = staticmethod(keeps_axis_0)
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
@@ -47,10 +44,7 @@ class BatchNormGrad:
 
     picture_axis = staticmethod(keeps_axis_0)
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:

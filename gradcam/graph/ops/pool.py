@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
-from gradcam.graph.operators import keeps_axis_0, operator
+from gradcam.graph.operators import keeps_axis_0, operator, same_shape
 from gradcam.graph.windows import windows
 from gradcam.ops._call import Attributes
 from gradcam.ops.pool import pool_attributes, pool_output_shape
@@ -56,10 +56,7 @@ class MaxPoolGrad:
 
     picture_axis = staticmethod(keeps_axis_0)
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
-from gradcam.graph.operators import Mixes, operator
+from gradcam.graph.operators import Mixes, operator, same_shape
 from gradcam.ops.reduce import argmax_attributes, reduce_attributes
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ for _op in _CODES:
 class ReduceExtremeGrad:
     """dx of a maximum or minimum from x, y and dy, shared evenly between equal values."""
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:

@@ -6,9 +6,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.ir import Node, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
-from gradcam.graph.operators import Mixes, operator
+from gradcam.graph.operators import Mixes, operator, same_shape
 from gradcam.ops.softmax import softmax_attributes
 
 if TYPE_CHECKING:
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 class Normaliser:
     """What both share; attribute `axis` is non-negative."""
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        """Keep the shape of the input."""
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
@@ -57,10 +53,7 @@ class LogSoftmax(Normaliser):
 class SoftmaxGrad:
     """dx from y and dy."""
 
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        assert node.inputs[0] is not None
-        return node.inputs[0].shape
+    shape = staticmethod(same_shape)
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
