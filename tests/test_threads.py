@@ -278,7 +278,7 @@ import os, signal, sys, threading, time
 import numpy as np
 import gradcam
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-model = gradcam.load(sys.path[0] + "/long.onnx")
+model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
 x = np.random.default_rng(0).standard_normal((PICTURES, 16, 96, 96)).astype(np.float32)
 model(x[:1, :])  # plans are made
 def press():
@@ -322,7 +322,7 @@ def test_signal_handler_that_raises_stops_the_run_with_its_exception(tmp_path):
 import signal, sys
 import numpy as np
 import gradcam
-model = gradcam.load(sys.path[0] + "/long.onnx")
+model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
 x = np.random.default_rng(0).standard_normal((60, 16, 96, 96)).astype(np.float32)
 class Alarm(Exception):
     pass
@@ -353,7 +353,7 @@ import os, signal, sys, threading, time
 import numpy as np
 import gradcam
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-model = gradcam.load(sys.path[0] + "/long.onnx")
+model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
 x = np.random.default_rng(0).standard_normal((4, 16, 96, 96)).astype(np.float32)
 wanted, found = model(x).tobytes(), []
 thread = threading.Thread(target=lambda: found.append(model(x).tobytes()))
