@@ -319,7 +319,7 @@ def test_interrupt_ends_a_long_explanation(tmp_path):
 def test_signal_handler_that_raises_stops_the_run_with_its_exception(tmp_path):
     (tmp_path / "long.onnx").write_bytes(long_model(100))
     program = """
-import signal, sys
+import os, signal
 import numpy as np
 import gradcam
 model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
