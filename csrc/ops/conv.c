@@ -85,18 +85,23 @@ typedef struct {
     size_t x, y, w;
 } sizes;
 
+/* Elements of `n` blocks, and of one block even if n is 0: kernels add up positions of one picture. */
+static int
+elements(ptrdiff_t n, const ptrdiff_t *block, size_t rank, size_t *count)
+{
+    size_t one, bytes;
+    return gcam_size_product(block, rank, &one) && gcam_size_mul(one, sizeof(double), &bytes)
+           && gcam_size_mul(one, (size_t)n, count) && gcam_size_mul(*count, sizeof(double), &bytes);
+}
+
 static gcam_status
 derive_sizes(const gcam_conv_geom *g, sizes *s)
 {
-    const ptrdiff_t x[] = {g->n, g->c, g->in[0], g->in[1], g->in[2]};
-    const ptrdiff_t y[] = {g->n, g->k, g->out[0], g->out[1], g->out[2]};
-    const ptrdiff_t w[] = {g->k, g->c / g->groups, g->kernel[0], g->kernel[1], g->kernel[2]};
-    size_t bytes;
-    if (!gcam_size_product(x, 5, &s->x) || !gcam_size_product(y, 5, &s->y) || !gcam_size_product(w, 5, &s->w)
-        || !gcam_size_mul(s->x, 8, &bytes) || !gcam_size_mul(s->y, 8, &bytes) || !gcam_size_mul(s->w, 8, &bytes)) {
-        return GCAM_E_SIZE;
-    }
-    return GCAM_OK;
+    const ptrdiff_t x[] = {g->c, g->in[0], g->in[1], g->in[2]};
+    const ptrdiff_t y[] = {g->k, g->out[0], g->out[1], g->out[2]};
+    const ptrdiff_t w[] = {g->c / g->groups, g->kernel[0], g->kernel[1], g->kernel[2]};
+    return elements(g->n, x, 4, &s->x) && elements(g->n, y, 4, &s->y) && elements(g->k, w, 4, &s->w) ? GCAM_OK
+                                                                                                     : GCAM_E_SIZE;
 }
 
 /* The blocked product that the packed weights serve. */
@@ -139,59 +144,67 @@ gcam_status
 gcam_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
     sizes s;
-    size_t packed, scratch_bytes;
-    GCAM_TRY(geom_init(geom, attributes, &s, &packed, &scratch_bytes));
+    size_t scratch_bytes;
+    GCAM_TRY(geom_init(geom, attributes, &s, &operands->out[0], &scratch_bytes));
     operands->in[0] = s.w;
-    operands->out[0] = packed;
     return GCAM_OK;
+}
+
+static void
+output_operands(const gcam_conv_geom *g, const sizes *s, size_t weights, gcam_operands *operands)
+{
+    operands->in[0] = s->x;
+    operands->in[1] = weights;
+    operands->in[2] = g->has_bias ? (size_t)g->k : 0;
+    operands->out[0] = s->y;
+}
+
+static void
+input_grad_operands(const sizes *s, size_t weights, gcam_operands *operands)
+{
+    operands->in[0] = s->y;
+    operands->in[1] = weights;
+    operands->out[0] = s->x;
 }
 
 gcam_status
 gcam_conv_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
-    gcam_conv_geom *g = geom;
+    const gcam_conv_geom *g = geom;
     sizes s;
-    GCAM_TRY(geom_init(g, attributes, &s, &operands->in[1], &operands->scratch_bytes));
-    operands->in[0] = s.x;
-    operands->in[2] = g->has_bias ? (size_t)g->k : 0;
-    operands->out[0] = s.y;
+    size_t packed;
+    GCAM_TRY(geom_init(geom, attributes, &s, &packed, &operands->scratch_bytes));
+    output_operands(g, &s, packed, operands);
     return g->gradient ? GCAM_E_CODE : GCAM_OK;
 }
 
 gcam_status
 gcam_conv_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
-    gcam_conv_geom *g = geom;
+    const gcam_conv_geom *g = geom;
     sizes s;
-    GCAM_TRY(geom_init(g, attributes, &s, &operands->in[1], &operands->scratch_bytes));
-    operands->in[0] = s.y;
-    operands->out[0] = s.x;
+    size_t packed;
+    GCAM_TRY(geom_init(geom, attributes, &s, &packed, &operands->scratch_bytes));
+    input_grad_operands(&s, packed, operands);
     return g->gradient ? GCAM_OK : GCAM_E_CODE;
 }
 
 gcam_status
 gcam_conv_output_naive_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
-    gcam_conv_geom *g = geom;
     sizes s;
     size_t packed, scratch_bytes;
-    GCAM_TRY(geom_init(g, attributes, &s, &packed, &scratch_bytes));
-    operands->in[0] = s.x;
-    operands->in[1] = s.w;
-    operands->in[2] = g->has_bias ? (size_t)g->k : 0;
-    operands->out[0] = s.y;
+    GCAM_TRY(geom_init(geom, attributes, &s, &packed, &scratch_bytes));
+    output_operands(geom, &s, s.w, operands);
     return GCAM_OK;
 }
 
 gcam_status
 gcam_conv_input_grad_naive_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
-    gcam_conv_geom *g = geom;
     sizes s;
     size_t packed, scratch_bytes;
-    GCAM_TRY(geom_init(g, attributes, &s, &packed, &scratch_bytes));
-    operands->in[0] = s.y;
-    operands->in[1] = s.w;
-    operands->out[0] = s.x;
+    GCAM_TRY(geom_init(geom, attributes, &s, &packed, &scratch_bytes));
+    input_grad_operands(&s, s.w, operands);
     return GCAM_OK;
 }

@@ -18,9 +18,11 @@ matrices(const gcam_matmul_geom *g, const ptrdiff_t *strides, size_t rows, size_
             return GCAM_E_SIZE;
         }
     }
+    /* Rows and columns fit on their own too, where the other size is 0: kernels round them up to whole tiles. */
     size_t bytes;
-    if (!gcam_size_mul(rows, columns, elements) || !gcam_size_mul(*elements, count, elements)
-        || !gcam_size_mul(*elements, 8, &bytes)) {
+    if (!gcam_size_mul(rows, sizeof(double), &bytes) || !gcam_size_mul(columns, sizeof(double), &bytes)
+        || !gcam_size_mul(rows, columns, elements) || !gcam_size_mul(*elements, count, elements)
+        || !gcam_size_mul(*elements, sizeof(double), &bytes)) {
         return GCAM_E_SIZE;
     }
     return GCAM_OK;

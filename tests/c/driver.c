@@ -151,6 +151,35 @@ test_hostile_attributes(void)
     }
 }
 
+/* An empty operand must not hide that another size overflows: each is a size on its own. */
+static void
+test_empty_but_huge(void)
+{
+    const int64_t big = (int64_t)1 << 40, most = INT64_MAX;
+    const struct {
+        const char *kernel;
+        size_t count;
+        int64_t ints[19];
+    } cases[] = {
+        {"conv_output", 19, {2, 0, 1, 1, 1, big, big, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0}},
+        {"conv_output_naive", 19, {2, 0, 1, 1, 1, big, big, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0}},
+        {"conv_input_grad", 19, {2, 0, 1, 1, 1, big, big, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 1}},
+        {"matmul_output", 6, {0, most, 0, 0, 0, 0}},
+        {"matmul_output", 6, {most, 0, 0, 0, 0, 0}},
+        {"matmul_output", 6, {big, big, 0, 0, 0, 0}},
+        {"matmul_output", 6, {0, big, big, 0, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const gcam_kernel *kernel = &gcam_kernels[gcam_kernel_find(cases[i].kernel)];
+        void *geom = gcam_malloc(kernel->geom_bytes);
+        gcam_operands operands;
+        memset(&operands, 0, sizeof operands);
+        const gcam_attributes attributes = {cases[i].ints, cases[i].count, NULL, 0, GCAM_F32, {6, 16}};
+        check(kernel->init(geom, &attributes, &operands) == GCAM_E_SIZE, "empty but huge", cases[i].kernel);
+        gcam_free(geom);
+    }
+}
+
 typedef struct {
     gcam_barrier barrier;
     atomic_int arrived;
@@ -200,6 +229,7 @@ main(void)
 {
     test_base();
     test_hostile_attributes();
+    test_empty_but_huge();
     for (int isa = 0; isa < gcam_isa_count; isa++) {
         if (gcam_isa_find(gcam_isas[isa]->name) >= 0) {
             for (size_t i = 0; i < sizeof convolutions / sizeof *convolutions; i++) {
