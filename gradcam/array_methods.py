@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradcam.cache import Cache
+from gradcam.compat import Mode
 from gradcam.compat import mode as compat_mode
 from gradcam.environment import resolve_threads
 from gradcam.graph.builder import Builder
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import Plan, compile_plan
 from gradcam.methods import find_method
-from gradcam.methods.base import CamBuilder
+from gradcam.methods.base import Method, emit_cam, prepare_options
 from gradcam.ops import _call
 
-__all__ = ["cam", "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "xgrad_cam"]
+__all__ = [
+    "cam",
+    "class_activation_map",
+    "eigen_cam",
+    "eigen_grad_cam",
+    "elementwise_grad_cam",
+    "fem",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "hires_cam",
+    "kpca_cam",
+    "layer_cam",
+    "random_cam",
+    "seg_eigen_cam",
+    "shapley_cam",
+    "smooth_grad_cam_plus_plus",
+    "xgrad_cam",
+]
 
 Floats = NDArray[np.floating[Any]]
 _plans: Cache[Plan] = Cache(128)
@@ -25,9 +46,10 @@ _plans: Cache[Plan] = Cache(128)
 
 def cam(
     activations: ArrayLike,
-    gradients: ArrayLike,
+    gradients: ArrayLike | None = None,
     *,
     method: str = "gradcam",
+    weights: ArrayLike | None = None,
     relu: bool | None = None,
     channel_axis: int = 1,
     compat: str = "paper",
@@ -39,10 +61,12 @@ def cam(
     Parameters
     ----------
     activations, gradients : array_like of float32 or float64, shape (N, C, *S)
-        Values of the layer for N pictures, and the gradient of the explained score; one to three spatial axes. float16 is
-        widened to float32.
+        Values of the layer for N pictures, and the gradient of the explained score (of methods that need it); one to three
+        spatial axes. float16 is widened to float32.
     method : str
         Name of a method, see `gradcam.list_methods`.
+    weights : array_like, shape (C,) or (N, C), optional
+        Channel weights of the methods that take them: ``"cam"``.
     relu : bool, optional
         Whether negative evidence is removed; as the compatibility mode does by default. False gives the signed raw map.
     channel_axis : int
@@ -52,7 +76,8 @@ def cam(
     num_threads : int, optional
         See `gradcam.set_num_threads`.
     **options
-        Options of the method.
+        Options of the method; of all methods: `eigen_smooth` (project the channels on their first singular vector instead of
+        adding them up) and `nan` (``"omit"`` leaves out channels that hold NaN or infinity).
 
     Returns
     -------
@@ -77,23 +102,55 @@ def cam(
     >>> gradcam.cam(a, g).shape
     (1, 3, 3)
     """
-    record, found = compat_mode(compat), find_method("cam", method)
+    mode, found = compat_mode(compat), find_method("cam", method)
+    if weights is not None:
+        options["weights"] = weights
     found.check_options("cam", options)
-    a = _call.array("cam", "activations", activations, ndim=(3, 5))
-    g = _call.array("cam", "gradients", gradients, like=a)
-    if a.shape != g.shape:
-        raise ValueError(f"cam: gradients: expected shape {a.shape} like the activations, got {g.shape}")
+    arrays, axis = _arrays(found, activations, gradients, channel_axis)
+    a = arrays[0]
+    plain, operands = prepare_options("cam", found, options, a.shape, axis, a.dtype) if options or found.prepare else ({}, {})
+    key = (
+        method,
+        mode.name,
+        tuple(plain.items()),
+        tuple((name, array.shape[1:]) for name, array in operands.items()),
+        a.shape[1:],
+        a.dtype.char,
+        axis,
+        _call.isa,
+    )
+    plan = _plans.get(key, partial(_compile, found, mode, plain, operands, arrays, axis))
+    inputs = (*arrays, *map(np.ascontiguousarray, operands.values())) if operands else arrays
+    raw, *eigen = plan.run(inputs, a.shape[0], resolve_threads(num_threads))
+    if eigen and (eigen[0][:, 1] > 0).any():
+        warnings.warn(f"cam: the two largest singular values agree: the map of '{method}' is not unique", UserWarning, stacklevel=2)
+    remove = (mode.relu and method not in mode.relu_exempt) if relu is None else relu
+    return np.where(raw < 0, raw.dtype.type(0), raw) if remove else raw
+
+
+def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int]:
+    """Check the arrays; return those that the method needs, contiguous, and the axis of their channels."""
+    if method.layerless:
+        raise ValueError(f"cam: method: '{method.name}' needs a whole model, see gradcam.load and Model.explain")
+    given: list[Any] = [activations, gradients] if "gradients" in method.needs else [activations]
+    if given[-1] is None and len(given) > 1:
+        raise ValueError(f"cam: gradients: method '{method.name}' needs them")
+    views = [np.moveaxis(x, 1, -1) for x in given if isinstance(x, np.ndarray) and x.ndim > 2 and not x.flags.c_contiguous]
+    if channel_axis == 1 and len(views) == len(given) and all(view.flags.c_contiguous for view in views):
+        given, channel_axis = list(views), -1  # channels first only in name: read where they lie
+    a = _call.array("cam", "activations", given[0], ndim=(3, 5))
+    arrays = [a]
+    if len(given) > 1:
+        g = _call.array("cam", "gradients", given[1], like=a)
+        if a.shape != g.shape:
+            raise ValueError(f"cam: gradients: expected shape {a.shape} like the activations, got {g.shape}")
+        arrays.append(g)
     axis = _channel_axis(a, channel_axis)
     if 0 in a.shape[1:]:
         raise ValueError(f"cam: activations: expected sizes of at least 1 on all axes but the batch, got {a.shape}")
     if axis not in (1, a.ndim - 1):
-        a, g = (np.ascontiguousarray(np.moveaxis(v, axis, 1)) for v in (a, g))
-        axis = 1
-    key = (method, record.name, tuple(sorted(options.items())), a.shape[1:], a.dtype.char, axis, _call.isa)
-    plan = _plans.get(key, lambda: _compile(method, compat, options, a, axis))
-    raw = plan.run((a, g), a.shape[0], resolve_threads(num_threads))[0]
-    remove = (record.relu and method not in record.relu_exempt) if relu is None else relu
-    return np.where(raw < 0, raw.dtype.type(0), raw) if remove else raw
+        arrays, axis = [np.ascontiguousarray(np.moveaxis(v, axis, 1)) for v in arrays], 1
+    return tuple(arrays), axis
 
 
 def _channel_axis(array: Floats, channel_axis: int) -> int:
@@ -102,36 +159,48 @@ def _channel_axis(array: Floats, channel_axis: int) -> int:
     return int(channel_axis) % array.ndim
 
 
-def _compile(method: str, compat: str, options: dict[str, Any], array: Floats, axis: int) -> Plan:
-    g = Builder(array.dtype)
-    shape = (1, *array.shape[1:])
-    nodes = find_method("cam", method).function(
-        CamBuilder(g, g.input("activations", shape), g.input("gradients", shape), axis, compat_mode(compat)), **options
-    )
-    g.graph.outputs = [nodes.raw]
-    return compile_plan(prune(g.graph), array.dtype)
+def _compile(
+    method: Method, mode: Mode, options: Mapping[str, Any], operands: Mapping[str, Floats], arrays: tuple[Floats, ...], axis: int
+) -> Plan:
+    g = Builder(arrays[0].dtype)
+    shape = (1, *arrays[0].shape[1:])
+    a, *gradients = (g.input(name, shape) for name, _ in zip(("activations", "gradients"), arrays, strict=False))
+    given = {name: g.input(name, (1, *array.shape[1:])) for name, array in operands.items()}
+    nodes = emit_cam(method, mode, g, a, gradients[0] if gradients else None, axis, options, given)
+    g.graph.outputs = [nodes.raw] if nodes.eigen is None else [nodes.raw, nodes.eigen]
+    return compile_plan(prune(g.graph), arrays[0].dtype)
 
 
-def grad_cam(activations: ArrayLike, gradients: ArrayLike, **keywords: Any) -> Floats:
-    """Grad-CAM (Selvaraju et al. 2017) of arrays; keywords as in `gradcam.cam`."""
-    return cam(activations, gradients, method="gradcam", **keywords)
+class _ArrayMethod(Protocol):
+    """`cam` of one method."""
+
+    def __call__(self, activations: ArrayLike, gradients: ArrayLike | None = None, **keywords: Any) -> Floats: ...
 
 
-def grad_cam_plus_plus(activations: ArrayLike, gradients: ArrayLike, **keywords: Any) -> Floats:
-    """Grad-CAM++ (Chattopadhay et al. 2018) of arrays; keywords as in `gradcam.cam`."""
-    return cam(activations, gradients, method="gradcam++", **keywords)
+def _function(name: str) -> _ArrayMethod:
+    """Make the function of a method of the registry: its name and formula, and `cam`'s arguments."""
+    record = find_method("cam", name)
+
+    def function(activations: ArrayLike, gradients: ArrayLike | None = None, **keywords: Any) -> Floats:
+        return cam(activations, gradients, method=name, **keywords)
+
+    function.__name__ = function.__qualname__ = record.function.__name__
+    function.__doc__ = f"{record.function.__doc__}\n\n    {record.paper}. Arguments as in `gradcam.cam`, `method` apart.\n    "
+    return function
 
 
-def xgrad_cam(activations: ArrayLike, gradients: ArrayLike, **keywords: Any) -> Floats:
-    """XGrad-CAM (Fu et al. 2020) of arrays; keywords as in `gradcam.cam`."""
-    return cam(activations, gradients, method="xgradcam", **keywords)
-
-
-def hires_cam(activations: ArrayLike, gradients: ArrayLike, **keywords: Any) -> Floats:
-    """HiResCAM (Draelos and Carin 2020) of arrays; keywords as in `gradcam.cam`."""
-    return cam(activations, gradients, method="hirescam", **keywords)
-
-
-def layer_cam(activations: ArrayLike, gradients: ArrayLike, **keywords: Any) -> Floats:
-    """LayerCAM (Jiang et al. 2021) of arrays; keywords as in `gradcam.cam`."""
-    return cam(activations, gradients, method="layercam", **keywords)
+class_activation_map = _function("cam")
+eigen_cam = _function("eigencam")
+eigen_grad_cam = _function("eigengradcam")
+elementwise_grad_cam = _function("elementwise")
+fem = _function("fem")
+grad_cam = _function("gradcam")
+grad_cam_plus_plus = _function("gradcam++")
+hires_cam = _function("hirescam")
+kpca_cam = _function("kpcacam")
+layer_cam = _function("layercam")
+random_cam = _function("randomcam")
+seg_eigen_cam = _function("segeigencam")
+shapley_cam = _function("shapleycam")
+smooth_grad_cam_plus_plus = _function("smoothgradcam++")
+xgrad_cam = _function("xgradcam")

@@ -69,6 +69,10 @@ class Mode:
         Grid of the masks.
     scorecam_epsilon : float
         Added to max - min of a mask.
+    full_gradient : bool
+        Whether there is a FullGrad.
+    augmented : {"raw", "finished"}
+        What is averaged over the passes of augmentation smoothing: maps after ReLU and resize, or finished maps.
     finer_score : {"mean", "softmax"} or None
         Finer-CAM subtracts the mean of the reference logits times 0.6, or weights them by their probability.
     iscam_factors : {"linear", "cumulative"} or None
@@ -107,6 +111,8 @@ class Mode:
     scorecam_order: tuple[Step, ...] | None
     scorecam_grid: Grid | None
     scorecam_epsilon: float = 0.0
+    full_gradient: bool
+    augmented: Literal["raw", "finished"]
     finer_score: Literal["mean", "softmax"] | None
     iscam_factors: Literal["linear", "cumulative"] | None
     literal_targets: bool
@@ -136,6 +142,8 @@ _PAPER = Mode(
     ablation_value="zero",
     scorecam_order=("resize", "normalize"),
     scorecam_grid="linear",
+    full_gradient=True,
+    augmented="raw",
     finer_score="mean",
     iscam_factors="linear",
     literal_targets=False,
@@ -167,6 +175,8 @@ _PYTORCH_GRAD_CAM = Mode(
     scorecam_order=("resize", "normalize"),
     scorecam_grid="linear-corners",
     scorecam_epsilon=1e-8,
+    full_gradient=True,
+    augmented="finished",
     finer_score="softmax",
     iscam_factors=None,
     literal_targets=True,
@@ -200,6 +210,8 @@ _TORCHCAM = Mode(
     scorecam_order=("normalize", "resize"),
     scorecam_grid="linear",
     scorecam_epsilon=1e-8,
+    full_gradient=False,
+    augmented="finished",
     finer_score="mean",
     iscam_factors="cumulative",
     literal_targets=True,
@@ -225,6 +237,8 @@ _CAPTUM = Mode(
     ablation_value=None,
     scorecam_order=None,
     scorecam_grid=None,
+    full_gradient=False,
+    augmented="finished",
     finer_score=None,
     iscam_factors=None,
     literal_targets=True,

@@ -1,4 +1,4 @@
-"""From inputs, targets and a layer to explanations: groups the pictures by the structure of their targets, one plan per group."""
+"""From inputs, targets and layers to explanations."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from gradcam.compat import mode as compat_mode
 from gradcam.environment import resolve_threads
 from gradcam.errors import LayerError, TargetError, require
 from gradcam.explanation import Explanation
-from gradcam.graph.explain_graph import Tail, entering_normaliser, explain_graph, gradient_graph
+from gradcam.graph.explain_graph import Layer
 from gradcam.graph.ir import Value
-from gradcam.graph.plan import Plan
 from gradcam.methods import find_method
-from gradcam.methods.base import Method
-from gradcam.ops import _call
+from gradcam.methods.base import Method, prepare_options
+from gradcam.postprocessing import resize
+from gradcam.runs import Column, Job, gradients_of, run_columns, settle
 from gradcam.session import Bound, Inputs, Session
-from gradcam.targets import ClassScore, Target, Top, Weighted, per_picture
+from gradcam.smoothing import augmented, average, draw_noise, noisy_operands
+from gradcam.targets import Target, Weighted, per_picture
 
 __all__ = ["Request", "explain_rows", "gradient_rows"]
+
+Labels = Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """The arguments of `Model.explain` besides inputs and targets."""
 
-    layer: str | None = None
+    layer: str | Sequence[str] | None = None
     method: str = "gradcam"
     compat: str = "paper"
     channel_axis: int | None = None
@@ -40,6 +43,8 @@ class Request:
     progress: bool = False
     callback: Callable[[int, int], object] | None = None
     relu: bool | None = None
+    aug_smooth: bool = False
+    aggregate: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -50,73 +55,59 @@ class Request:
         return cls(**given, options={name: value for name, value in keywords.items() if name not in own})
 
 
-@dataclass(slots=True)
-class _Column:
-    """Results of one target for all pictures."""
-
-    targets: list[Target]
-    score: NDArray[Any]
-    raw: NDArray[Any]
-    weights: NDArray[Any] | None = None
-    degenerate: NDArray[Any] | None = None
-
-
-def explain_rows(
-    session: Session, labels: Mapping[int, str], function: str, x: Inputs, targets: Sequence[Any], request: Request
-) -> list[Explanation]:
+def explain_rows(session: Session, labels: Labels, function: str, x: Inputs, targets: Sequence[Any], request: Request) -> list[Explanation]:
     """Explain each target for all pictures."""
     method, mode = find_method(function, request.method), compat_mode(request.compat)
     method.check_options(function, request.options)
     if request.batch_size is not None and request.batch_size < 1:
         raise ValueError(f"{function}: batch_size: expected at least 1, got {request.batch_size}")
     bound = session.bind(function, x)
-    rows = [_resolve(labels, bound, target, mode) for target in targets]
-    layer = _layer(bound, request.layer, rows)
-    axis = _axis(function, bound, layer, request.channel_axis)
-    if not bound.forward.per_picture and bound.pictures > 1:
-        raise ValueError(f"{function}: x: this model mixes the pictures of a batch, so only one picture at a time can be explained")
-    columns = [_empty(bound, layer, axis, row, method) for row in rows]
+    _check_mixing(function, bound, "explained")
+    shown = [_resolve(labels, bound, target, mode) for target in targets]
+    job = Job(session, bound, _layers(function, bound, request, shown, method), method, mode, num_threads=request.num_threads)
+    noisy = "input" in method.needs and not method.layerless
+    if request.aug_smooth or noisy:
+        shown = settle(job, shown)  # one class for all runs of a picture: that of the picture as it is
+    rows = shown if method.retarget is None else [[method.retarget(t, mode, request.options) for t in row] for row in shown]
+    parts = _noisy_parts(function, job, request, rows) if noisy else [(_with_options(function, job, request), rows)]
+    columns = [Column(bound.pictures) for _ in rows]
     for pictures in _batches(bound.pictures, request):
-        for group in _groups(rows, pictures):
-            plan, tails = _plan(session, bound, layer, axis, [row[group[0]] for row in rows], method, mode, request)
-            _run_group(session, bound, plan, tails, rows, group, columns, request.num_threads)
-    size = _picture_size(bound, layer)
-    names = bound.forward.layers
-    name = names[layer].name if layer in names else layer.name
-    explanations = [_explanation(labels, bound, column, name, method, mode, request, size) for column in columns]
-    for explanation in explanations:
-        explanation.warn(function)
+        _run(parts, columns, pictures)
+        for row, column in zip(shown, columns, strict=True):
+            column.choose(row, pictures)
+    explanations = []
+    passes = _smoothed_passes(parts, columns) if request.aug_smooth else None
+    for i, (row, column) in enumerate(zip(shown, columns, strict=True)):
+        make = partial(_explanation, labels, job, row, column, request)
+        explanations.append(make(_raw_maps(job, column)) if passes is None else average(make, passes[i], mode))
+        explanations[-1].warn(function)
     return explanations
 
 
 def gradient_rows(
-    session: Session, labels: Mapping[int, str], x: Inputs, layer_name: str | None, target: Any, num_threads: int | None
+    session: Session, labels: Labels, function: str, x: Inputs, layer_name: str | None, target: Any, num_threads: int | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return activations and gradients of a layer; see `Model.activations_and_gradients`."""
-    bound = session.bind("activations_and_gradients", x)
-    row = _resolve(labels, bound, target, compat_mode("paper"))
-    layer = _layer(bound, layer_name, [row])
+    bound, mode = session.bind(function, x), compat_mode("paper")
+    row = _resolve(labels, bound, target, mode)
+    value = _layer(bound, layer_name, [row])
+    _check_mixing(function, bound, "differentiated")
+    layer = Layer(value, bound.forward.channel_axis(value))
+    activations, gradients = gradients_of(
+        Job(session, bound, (layer,), find_method(function, "gradcam"), mode, num_threads=num_threads), row
+    )
+    return (activations[0], gradients[0]) if bound.squeeze else (activations, gradients)
+
+
+# What is asked for ----------------------------------------------------------------------------------------------------
+
+
+def _check_mixing(function: str, bound: Bound, verb: str) -> None:
     if not bound.forward.per_picture and bound.pictures > 1:
-        raise ValueError(
-            "activations_and_gradients: x: this model mixes the pictures of a batch, so only one picture at a time is differentiated"
-        )
-    results = [np.empty((bound.pictures * layer.shape[0], *layer.shape[1:]), bound.forward.real) for _ in range(2)]
-    for group in _groups([row], range(bound.pictures)):
-        key = ("gradient", bound.key, layer, row[group[0]].structure(), _call.isa)
-        plan = session.plans.get(key, partial(_gradient_plan, session, bound, layer, row[group[0]]))
-        found = session.execute(plan, _part(bound, group), _arrays(bound, [row], group), num_threads)
-        results[0][group], results[1][group] = found[0], found[2]
-    return (results[0][0], results[1][0]) if bound.squeeze else (results[0], results[1])
+        raise ValueError(f"{function}: x: this model mixes the pictures of a batch, so only one picture at a time can be {verb}")
 
 
-def _gradient_plan(session: Session, bound: Bound, layer: Value, target: Target) -> Plan:
-    forward = bound.forward
-    graph = forward.folded(list(forward.outputs.values()), [layer])
-    graph, _ = gradient_graph(graph, forward.outputs, layer, [target], False, forward.real)
-    return session.compile(graph, forward.real)
-
-
-def _resolve(labels: Mapping[int, str], bound: Bound, target: Any, mode: Mode) -> list[Target]:
+def _resolve(labels: Labels, bound: Bound, target: Any, mode: Mode) -> list[Target]:
     """One checked target per picture."""
     outputs = bound.forward.outputs
     if target is None and mode.default_target is None:
@@ -128,11 +119,26 @@ def _resolve(labels: Mapping[int, str], bound: Bound, target: Any, mode: Mode) -
             name = one.output_name()
             if name is not None and name not in outputs:
                 raise TargetError(f"target: output: expected one of {', '.join(outputs)}, got '{name}'")
-            shape = (next(iter(outputs.values())) if name is None else outputs[name]).shape[1:]
-            known[id(one)] = one.resolve(labels, shape)
+            known[id(one)] = one.resolve(labels, bound.forward.output(name).shape[1:])
         found = known[id(one)]
         resolved.append(found.of_picture(picture, bound.pictures) if isinstance(found, Weighted) else found)
     return resolved
+
+
+def _layers(function: str, bound: Bound, request: Request, rows: Sequence[Sequence[Target]], method: Method) -> tuple[Layer, ...]:
+    if method.layerless:
+        if request.layer is not None:
+            raise LayerError(f"{function}: layer: method '{method.name}' takes all layers at once")
+        return ()
+    several = isinstance(request.layer, Sequence) and not isinstance(request.layer, str)
+    names: list[Any] = list(request.layer or ()) if several else [request.layer]
+    if not names or len(set(names)) < len(names):
+        raise LayerError(f"{function}: layer: expected one layer or a list of different ones, got {names}")
+    values = [_layer(bound, name, rows) for name in names]
+    layers = tuple(Layer(value, _axis(function, bound, value, request.channel_axis)) for value in values)
+    if len(layers) > 1 and compat_mode(request.compat).aggregate is None:
+        raise LayerError(f"{function}: layer: mode '{request.compat}' explains one layer per call, got {len(layers)}")
+    return layers
 
 
 def _layer(bound: Bound, name: str | None, rows: Sequence[Sequence[Target]]) -> Value:
@@ -157,20 +163,45 @@ def _axis(function: str, bound: Bound, layer: Value, channel_axis: int | None) -
     return axis % rank
 
 
-def _empty(bound: Bound, layer: Value, axis: int, row: list[Target], method: Method) -> _Column:
-    real, n = bound.forward.real, bound.pictures
-    spatial = tuple(size for i, size in enumerate(layer.shape) if i not in (0, axis))
-    return _Column(row, np.empty(n, real), np.empty((n, *spatial), real))
+# Running --------------------------------------------------------------------------------------------------------------
+
+Parts = Sequence[tuple[Job, Sequence[Sequence[Target]]]]
+"""Jobs with the rows of targets that each computes, in order."""
+
+
+def _with_options(function: str, job: Job, request: Request) -> Job:
+    """Add the method's options and, for each layer, its arrays."""
+    plain, arrays = dict(request.options), []
+    for layer in job.layers:
+        shape = (job.bound.pictures, *layer.value.shape[1:])
+        plain, found = prepare_options(function, job.method, request.options, shape, layer.channel_axis, job.bound.forward.real)
+        arrays.append(found)
+    return replace(job, options=plain, operands=tuple(arrays))
+
+
+def _noisy_parts(function: str, job: Job, request: Request, rows: Sequence[Sequence[Target]]) -> Parts:
+    """One job per row: the gradients of noisy inputs belong to one target."""
+    if "gradient_samples" in request.options:
+        raise TypeError(f"{function}: gradient_samples: a model computes them itself: pass noise, or samples, std and rng")
+    job = _with_options(function, job, request)
+    noise = draw_noise(function, request.options, job.bound)
+    return [(replace(job, operands=noisy_operands(job, row, noise)), [row]) for row in rows]
+
+
+def _run(parts: Parts, columns: Sequence[Column], pictures: Sequence[int]) -> None:
+    start = 0
+    for job, rows in parts:
+        run_columns(job, rows, pictures, columns[start : start + len(rows)])
+        start += len(rows)
 
 
 def _batches(pictures: int, request: Request) -> Iterator[range]:
     """Ranges of pictures for one run each, reporting progress between them."""
     reports = request.callback is not None or request.progress
     size = request.batch_size or (resolve_threads(request.num_threads) if reports else max(1, pictures))
-    starts: Any = range(0, pictures, size)
     bar = require("tqdm", "cli").tqdm(total=pictures, unit="picture") if request.progress else None
     try:
-        for start in starts:
+        for start in range(0, pictures, size):
             stop = min(start + size, pictures)
             yield range(start, stop)
             if bar is not None:
@@ -182,110 +213,86 @@ def _batches(pictures: int, request: Request) -> Iterator[range]:
             bar.close()
 
 
-def _groups(rows: Sequence[Sequence[Target]], pictures: Sequence[int]) -> list[list[int]]:
-    """Pictures whose targets have the same structure, so that one plan serves them."""
-    groups: dict[Any, list[int]] = {}
-    for picture in pictures:
-        groups.setdefault(tuple(row[picture].structure() for row in rows), []).append(picture)
-    return list(groups.values())
+def _smoothed_passes(parts: Parts, columns: Sequence[Column]) -> list[list[list[NDArray[Any]]]]:
+    """Raw maps for each column and pass of augmentation smoothing, turned back."""
+    job = parts[0][0]
+    passes: list[list[list[NDArray[Any]]]] = [[] for _ in columns]
+    for flipped, changed in augmented(job.bound):
+        found = columns
+        if changed is not job.bound:
+            found = [Column(job.bound.pictures) for _ in columns]
+            _run([(replace(one, bound=changed), rows) for one, rows in parts], found, range(job.bound.pictures))
+        for store, column in zip(passes, found, strict=True):
+            store.append([np.flip(m, -1) if flipped else m for m in _raw_maps(job, column)])
+    return passes
 
 
-def _plan(
-    session: Session, bound: Bound, layer: Value, axis: int, targets: Sequence[Target], method: Method, mode: Mode, request: Request
-) -> tuple[Plan, list[Tail]]:
-    """Compile the explanation, or find it in the cache."""
-    forward = bound.forward
-    options = tuple(sorted(request.options.items()))
-    key = ("explain", bound.key, layer, axis, tuple(t.structure() for t in targets), method.name, mode.name, options, _call.isa)
-
-    def make() -> tuple[Plan, list[Tail]]:
-        graph = forward.folded(list(forward.outputs.values()), [layer])
-        graph, tails = explain_graph(graph, forward.outputs, layer, axis, targets, method, mode, request.options, forward.real)
-        return session.compile(graph, forward.real), tails
-
-    found: tuple[Plan, list[Tail]] = session.plans.get(key, make)
-    return found
+# Results --------------------------------------------------------------------------------------------------------------
 
 
-def _part(bound: Bound, group: Sequence[int]) -> Bound:
-    return replace(bound, pictures=len(group))
+def _raw_maps(job: Job, column: Column) -> list[NDArray[Any]]:
+    """Raw maps of the layers; of a method on all layers, the sum of its maps at the input's size."""
+    real, n = job.bound.forward.real, job.bound.pictures
+    if not job.method.layerless:
+        empty = [tuple(k for i, k in enumerate(x.value.shape) if i not in (0, x.channel_axis)) for x in job.layers]
+        return column.each("raw") or [np.empty((n, *shape), real) for shape in empty]
+    size = job.bound.arrays[0].shape[2:]
+    total = np.zeros((n, *size))
+    for array in column.each("array"):
+        total += resize(array.astype(np.float64), size, job.mode.grids[len(size) - 1] or "linear")
+    return [total.astype(real)]
 
 
-def _arrays(bound: Bound, rows: Sequence[Sequence[Target]], group: Sequence[int]) -> list[NDArray[Any]]:
-    """Inputs of the plan for a group: those of the model, then the operands of the targets."""
-    whole = len(group) == bound.pictures
-    arrays = [a if whole else np.ascontiguousarray(a[group]) for a in bound.arrays]
-    for row in rows:
-        operands = [row[picture].operands() for picture in group]
-        for blocks in zip(*operands, strict=True):
-            stacked = np.concatenate([np.atleast_1d(b) for b in blocks])
-            arrays.append(np.ascontiguousarray(stacked if stacked.dtype.kind == "i" else stacked.astype(bound.forward.real, copy=False)))
-    return arrays
-
-
-def _run_group(
-    session: Session,
-    bound: Bound,
-    plan: Plan,
-    tails: Sequence[Tail],
-    rows: Sequence[list[Target]],
-    group: list[int],
-    columns: Sequence[_Column],
-    num_threads: int | None,
-) -> None:
-    """Run the pictures of a group and put the results in their places."""
-    found = dict(zip(plan.outputs, session.execute(plan, _part(bound, group), _arrays(bound, rows, group), num_threads), strict=True))
-    for tail, column in zip(tails, columns, strict=True):
-        assert tail.cam is not None
-        column.score[group] = found[tail.score]
-        column.raw[group] = found[tail.cam.raw]
-        for name, value in (("weights", tail.cam.weights), ("degenerate", tail.cam.degenerate)):
-            if value is not None:
-                if getattr(column, name) is None:
-                    setattr(column, name, np.empty((bound.pictures, *value.shape[1:]), bound.forward.real))
-                getattr(column, name)[group] = found[value]
-        if tail.index is not None:
-            for picture, index in zip(group, found[tail.index], strict=True):
-                column.targets[picture] = ClassScore(int(index), output=column.targets[picture].output_name())
-
-
-def _picture_size(bound: Bound, layer: Value) -> tuple[int, ...] | None:
+def _picture_size(job: Job) -> tuple[int, ...] | None:
     """Spatial size of the first input with as many axes as the layer."""
-    for value, array in zip(bound.forward.graph.inputs, bound.arrays, strict=True):
-        if array.ndim == len(layer.shape):
-            return array.shape[2:] if bound.forward.channel_axis(value) == 1 else array.shape[1:-1]
+    forward = job.bound.forward
+    for value, array in zip(forward.graph.inputs, job.bound.arrays, strict=True):
+        if not job.layers or array.ndim == len(job.layers[0].value.shape):
+            return array.shape[2:] if forward.channel_axis(value) == 1 else array.shape[1:-1]
     return None
 
 
-def _explained_as_logit(bound: Bound, target: Target, mode: Mode) -> bool:
+def _explained_as_logit(job: Job, target: Target) -> bool:
     """Whether a score stands before a final Softmax or Sigmoid rather than at the output."""
-    name = target.output_name()
-    output = next(iter(bound.forward.outputs.values())) if name is None else bound.forward.outputs[name]
-    return not mode.literal_targets and not isinstance(target, Weighted) and entering_normaliser(bound.forward.graph, output) is not output
+    return target.explains_logit and not job.mode.literal_targets and job.bound.forward.is_normalised(target.output_name())
 
 
 def _explanation(
-    labels: Mapping[int, str],
-    bound: Bound,
-    column: _Column,
-    layer: str,
-    method: Method,
-    mode: Mode,
+    labels: Labels,
+    job: Job,
+    row: Sequence[Target],
+    column: Column,
     request: Request,
-    size: tuple[int, ...] | None,
+    raws: list[NDArray[Any]],
+    finished: NDArray[Any] | None = None,
 ) -> Explanation:
+    names = job.bound.forward.layers
+    layers = [names[x.value].name if x.value in names else x.value.name for x in job.layers]
+    several = len(raws) > 1
+    weights = column.each("weights")
     return Explanation(
-        raw=column.raw,
-        weights=column.weights,
-        score=column.score,
-        target=tuple(t for t in column.targets if not isinstance(t, Top)),
-        layer=layer,
-        method=method.name,
-        compat=mode.name,
-        size=size,
+        raw=raws if several else raws[0],
+        weights=(weights or None) if several else next(iter(weights), None),
+        score=column.found.get(("score", 0), np.empty(0, job.bound.forward.real)),
+        target=tuple(t for t in row if t.settled(0) is t),
+        layer=", ".join(layers) or "all layers",
+        method=job.method.name,
+        compat=job.mode.name,
+        size=_picture_size(job),
         relu=request.relu,
-        squeeze=bound.squeeze,
+        aggregate=job.method.aggregate or request.aggregate,
+        squeeze=job.bound.squeeze,
         labels=labels,
-        logit=any(_explained_as_logit(bound, t, mode) for t in column.targets[:1]),
-        degenerate=column.degenerate,
+        logit=any(_explained_as_logit(job, t) for t in row[:1]),
+        degenerate=next(iter(column.each("degenerate")), None),
+        eigen=next(iter(column.each("eigen")), None),
+        finished=finished,
+        probe=partial(_probe, job, labels, row) if len(job.layers) == 1 else None,
     )
+
+
+def _probe(job: Job, labels: Labels, row: Sequence[Target], target: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Activations and gradients of the layer, channels first, for the explained targets or another one."""
+    activations, gradients = gradients_of(job, row if target is None else _resolve(labels, job.bound, target, job.mode))
+    axis = job.layers[0].channel_axis
+    return np.moveaxis(activations, axis, 1), np.moveaxis(gradients, axis, 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +34,12 @@ class Explanation:
 
     Attributes
     ----------
-    raw : ndarray, shape (N, *layer size)
-        Signed map at the layer's resolution. Without the batch axis if the model was called with one bare picture; the same
-        holds for the other arrays.
+    raw : ndarray, shape (N, *layer size), or list of them
+        Signed map at the layer's resolution; a list for several layers. Without the batch axis if the model was called with
+        one bare picture; the same holds for the other arrays.
     map : ndarray, shape (N, *size)
         Finished map in the order of the compatibility mode: `paper` [0, 1] at the input's size.
-    weights : ndarray, shape (N, C), or None
+    weights : ndarray, shape (N, C), list of them, or None
         Channel weights, of methods that have them.
     score : ndarray, shape (N,)
         The scalar that was explained.
@@ -48,11 +50,13 @@ class Explanation:
     logit : bool
         The score stands before a final Softmax, LogSoftmax or Sigmoid of the model.
     flags : dict of ndarray, shape (N,)
-        `numerics`: ``all_negative``, ``zero``, ``constant``, ``nonfinite``, ``degenerate_channels``.
+        `numerics`: ``all_negative``, ``zero``, ``constant``, ``nonfinite``, ``degenerate_channels``, and of the eigen
+        methods ``sign`` (the rule that decided it: energy, extreme or tie) and ``not_unique``. Of several layers, blank flags
+        hold where they hold for all, and the numbers are sums.
     """
 
-    raw: NDArray[Any]
-    weights: NDArray[Any] | None
+    raw: NDArray[Any] | list[NDArray[Any]]
+    weights: NDArray[Any] | list[NDArray[Any]] | None
     score: NDArray[Any]
     target: tuple[Target, ...]
     layer: str
@@ -64,6 +68,10 @@ class Explanation:
     labels: Mapping[int, str] = field(default_factory=dict)
     logit: bool = False
     degenerate: NDArray[Any] | None = None
+    eigen: NDArray[Any] | None = None
+    aggregate: str | None = None
+    finished: NDArray[Any] | None = None
+    probe: Callable[..., tuple[NDArray[Any], NDArray[Any]]] | None = field(default=None, repr=False)
     image: NDArray[np.uint8] | None = None
     preprocess: Preprocess | None = None
 
@@ -71,15 +79,19 @@ class Explanation:
         """Drop the batch axis where the caller's picture had none."""
         self._batch = self.raw, self.weights, self.score
         if self.squeeze:
-            self.raw, self.score = self.raw[0], self.score[0]
-            self.weights = None if self.weights is None else self.weights[0]
+            self.raw, self.weights, self.score = (_each(operator.itemgetter(0), a) for a in self._batch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the results, not the way back to the model."""
+        return {**self.__dict__, "probe": None}
 
     def __repr__(self) -> str:
         what = self.title(0) if len(self) else "nothing"
-        return f"<gradcam.Explanation {self.method} of {what} at '{self.layer}', {len(self)} picture(s), raw map {self.raw.shape}>"
+        shape = ", ".join(str(raw.shape) for raw in (self.raw if isinstance(self.raw, list) else [self.raw]))
+        return f"<gradcam.Explanation {self.method} of {what} at '{self.layer}', {len(self)} picture(s), raw map {shape}>"
 
     def __len__(self) -> int:
-        return len(self._batch[0])
+        return len(self._batch[2])
 
     def __iter__(self) -> Iterator[Explanation]:
         return (self[i] for i in range(len(self)))
@@ -87,26 +99,52 @@ class Explanation:
     def __getitem__(self, picture: int) -> Explanation:
         """Return the explanation of one picture, without a batch axis."""
         i = range(len(self))[picture]
-        raw, weights, score = (None if a is None else a[i : i + 1] for a in self._batch)
-        degenerate = None if self.degenerate is None else self.degenerate[i : i + 1]
-        assert raw is not None
-        assert score is not None
-        return replace(self, raw=raw, weights=weights, score=score, target=self.target[i : i + 1], squeeze=True, degenerate=degenerate)
+        raw, weights, score = (_each(operator.itemgetter(slice(i, i + 1)), a) for a in self._batch)
+        degenerate, eigen, finished = (None if a is None else a[i : i + 1] for a in (self.degenerate, self.eigen, self.finished))
+        return replace(
+            self,
+            raw=raw,
+            weights=weights,
+            score=score,
+            target=self.target[i : i + 1],
+            squeeze=True,
+            degenerate=degenerate,
+            eigen=eigen,
+            finished=finished,
+            probe=None if self.probe is None else partial(_probe_one, self.probe, i),
+        )
+
+    @property
+    def _raws(self) -> list[NDArray[Any]]:
+        raw = self._batch[0]
+        return raw if isinstance(raw, list) else [raw]
 
     @cached_property
     def map(self) -> NDArray[Any]:
         """Finished map."""
-        mode = compat_mode(self.compat)
-        size = self.size if mode.output == "input" else None
-        finished = postprocess(self._batch[0], size, compat=self.compat, relu=self.relu, method=self.method)
+        finished = self.finish(self._raws) if self.finished is None else self.finished
         return finished[0] if self.squeeze else finished
+
+    def finish(self, raws: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Finish raw maps, one per layer with a batch axis, as this explanation's own."""
+        size = self.size if compat_mode(self.compat).output == "input" else None
+        return postprocess(raws, size, compat=self.compat, relu=self.relu, aggregate=self.aggregate, method=self.method)
+
+    def stage(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Take raw maps of one layer through ReLU and resize, not through normalisation."""
+        return postprocess(raw, self.size, compat=self.compat, relu=self.relu, normalize="none")
 
     @cached_property
     def flags(self) -> dict[str, NDArray[Any]]:
         """What is remarkable about each raw map."""
-        found = find_flags(self._batch[0])
+        each = [find_flags(raw) for raw in self._raws]
+        found = {name: (np.sum if name == "nonfinite" else np.all)([one[name] for one in each], axis=0) for name in each[0]}
         if self.degenerate is not None:
             found["degenerate_channels"] = np.count_nonzero(self.degenerate, axis=1)
+        if self.eigen is not None:
+            rules = np.where(np.isfinite(self.eigen[:, 0]), self.eigen[:, 0], 0).astype(int)
+            found["sign"] = np.asarray(["energy", "extreme", "tie"])[rules]
+            found["not_unique"] = self.eigen[:, 1] > 0
         return found
 
     def warn(self, function: str) -> None:
@@ -115,6 +153,9 @@ class Explanation:
         relu = (mode.relu and self.method not in mode.relu_exempt) if self.relu is None else self.relu
         if len(self):
             warn_blank(self.flags, relu=relu, function=function, stacklevel=4)
+            if np.any(self.flags.get("not_unique", False)):
+                text = f"{function}: the two largest singular values agree: the map of '{self.method}' is not unique"
+                warnings.warn(text, UserWarning, stacklevel=4)
 
     def title(self, picture: int = 0) -> str:
         """Name what was explained in one picture, for people."""
@@ -203,14 +244,32 @@ class Explanation:
             raise ValueError(f"save: path: expected a name that ends in .png or .npz, got '{path}'")
 
     def arrays(self) -> dict[str, Any]:
-        """Everything as arrays, as `save` writes it."""
-        weights = np.empty(0) if self.weights is None else self.weights
+        """Everything as arrays, as `save` writes it; of several layers as ``raw.0``, ``raw.1``, ..."""
         titles = np.asarray([self.title(i) for i in range(len(self))])
         names = {"layer": np.asarray(self.layer), "method": np.asarray(self.method), "compat": np.asarray(self.compat)}
-        return {"map": self.map, "raw": self.raw, "weights": weights, "score": self.score, "target": titles, **names}
+        several = _numbered("raw", self.raw) | _numbered("weights", np.empty(0) if self.weights is None else self.weights)
+        return {"map": self.map, **several, "score": self.score, "target": titles, **names}
 
     def _repr_png_(self) -> bytes:
         """Show the first picture in a notebook."""
         from gradcam.render.figure import encode_png
 
         return encode_png(self.overlay())
+
+
+def _each(function: Callable[[Any], Any], arrays: Any) -> Any:
+    """Apply a function to an array, to each of a list, or to nothing."""
+    if isinstance(arrays, list):
+        return [function(a) for a in arrays]
+    return None if arrays is None else function(arrays)
+
+
+def _numbered(name: str, arrays: Any) -> dict[str, Any]:
+    return {f"{name}.{i}": a for i, a in enumerate(arrays)} if isinstance(arrays, list) else {name: arrays}
+
+
+def _probe_one(
+    probe: Callable[..., tuple[NDArray[Any], NDArray[Any]]], picture: int, target: Any = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    activations, gradients = probe(target)
+    return activations[picture : picture + 1], gradients[picture : picture + 1]

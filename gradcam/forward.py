@@ -1,4 +1,4 @@
-"""A model at given input shapes: its forward graph, layers and plans."""
+"""A model at given input shapes: its forward graph and what is known of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.errors import LayerError, nearest
+from gradcam.graph.explain_graph import entering_normaliser
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.layers import LayerInfo, channel_axes, default_layer, find_layers
 from gradcam.graph.passes import fold_batchnorm, is_per_picture, picture_axes
@@ -28,9 +29,16 @@ class Forward:
     outputs: dict[str, Value]
     layers: dict[Value, LayerInfo]
     lookup: dict[str, Value]
-    per_picture: bool
     folds: FoldCache
-    _axes: dict[Value, int] = field(default_factory=dict)
+    channel_axes: dict[Value, int]
+    picture_axes: dict[Value, int | None] | None
+    _default_layers: dict[str | None, Value | None] = field(default_factory=dict)
+    _normalised: dict[str | None, bool] = field(default_factory=dict)
+
+    @property
+    def per_picture(self) -> bool:
+        """Whether the pictures of a batch do not meet."""
+        return self.picture_axes is not None
 
     def folded(self, outputs: Sequence[Value], keep: Sequence[Value] = ()) -> Graph:
         """Graph with other outputs, batch normalisation folded where `keep` allows it."""
@@ -49,22 +57,31 @@ class Forward:
 
     def default_layer(self, output: str | None = None) -> Value | None:
         """Last layer with positions before `output`, see `gradcam.graph.layers.default_layer`."""
-        value = next(iter(self.outputs.values())) if output is None else self.outputs[output]
-        return default_layer(self.graph, self.layers, value)
+        if output not in self._default_layers:
+            self._default_layers[output] = default_layer(self.graph, self.layers, self.channel_axes, self.output(output))
+        return self._default_layers[output]
+
+    def output(self, name: str | None) -> Value:
+        """Output of a name; the first for None."""
+        return next(iter(self.outputs.values())) if name is None else self.outputs[name]
+
+    def is_normalised(self, output: str | None) -> bool:
+        """Whether an output comes out of a Softmax, LogSoftmax or Sigmoid."""
+        if output not in self._normalised:
+            value = self.output(output)
+            self._normalised[output] = entering_normaliser(self.graph, value) is not value
+        return self._normalised[output]
 
     def arrange(self, value: Value, array: NDArray[Any], pictures: int) -> NDArray[Any]:
         """Put the pictures of a result, which stand one block after the other, along the axis where the model has them."""
-        axes = picture_axes(self.graph) if self.per_picture else None
-        axis = 0 if axes is None else axes.get(value, 0)
+        axis = 0 if self.picture_axes is None else self.picture_axes.get(value, 0)
         if not axis or pictures < 2:
             return array
         return np.concatenate(list(array.reshape(pictures, *value.shape)), axis)
 
     def channel_axis(self, layer: Value) -> int:
         """Axis of the channels of a layer; 1 where the operators do not tell."""
-        if not self._axes:
-            self._axes.update(channel_axes(self.graph))
-        return self._axes.get(layer, 1)
+        return self.channel_axes.get(layer, 1)
 
 
 def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], folds: FoldCache) -> Forward:
@@ -77,7 +94,8 @@ def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[An
     """
     graph, names = source.build(shapes, real)
     node_names = {n.name: n.outputs[0] for n in source.nodes if n.name and n.outputs}
-    layers, lookup = find_layers(graph, names, node_names)
+    axes = channel_axes(graph)
+    layers, lookup = find_layers(graph, axes, names, node_names)
     outputs = dict(zip(source.outputs, graph.outputs, strict=True))
-    per_picture = all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph)
-    return Forward(graph, real, outputs, layers, lookup, per_picture, folds)
+    separable = all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph)
+    return Forward(graph, real, outputs, layers, lookup, folds, axes, picture_axes(graph) if separable else None)

@@ -113,7 +113,8 @@ class Model:
 
     def __init__(self, source: Source, *, labels: Labels | None = None, max_bytes: int | None = 2**32, origin: Any = None) -> None:
         self._session, self._source, self._origin = Session(source, max_bytes), source, origin
-        self.labels = _labels(labels if labels is not None else source.metadata.get("gradcam.labels"), labels is None)
+        stored = source.metadata.get("gradcam.labels")
+        self.labels = _labels(_metadata_labels(stored) if labels is None and stored is not None else labels)
         self.inputs = tuple(self._tensor_info(spec) for spec in source.inputs)
         self.outputs = tuple(self._output_info(name) for name in source.outputs)
         self.preprocess = self._make_preprocess()
@@ -191,9 +192,9 @@ class Model:
         """
         bound = self._session.bind("run", x)
         names = list(outputs) if outputs is not None else list(bound.forward.outputs)
-        key = ("run", bound.key, tuple(names), _call.isa)
-        plan = self._session.plans.get(key, lambda: self._forward_plan(bound.forward, names))
         values = self._values(bound.forward, names)
+        key = ("run", bound.key, tuple(names), _call.isa)
+        plan = self._session.plans.get(key, lambda: self._forward_plan(bound.forward, values))
         found = self._session.execute(plan, bound, bound.arrays, num_threads)
         results = {n: bound.forward.arrange(v, a, bound.pictures) for n, v, a in zip(names, values, found, strict=True)}
         if bound.squeeze:
@@ -202,10 +203,10 @@ class Model:
 
     def forward_plan(self) -> Plan:
         """Plan of a forward run at the declared sizes (`gradcam info --plan`)."""
-        return self._forward_plan(self._session.nominal, list(self._session.nominal.outputs))
+        return self._forward_plan(self._session.nominal, list(self._session.nominal.outputs.values()))
 
-    def _forward_plan(self, forward: Forward, names: Sequence[str]) -> Plan:
-        return self._session.compile(prune(forward.folded(self._values(forward, names))), forward.real)
+    def _forward_plan(self, forward: Forward, values: Sequence[Value]) -> Plan:
+        return self._session.compile(prune(forward.folded(values)), forward.real)
 
     def _values(self, forward: Forward, names: Sequence[str]) -> list[Value]:
         return [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]
@@ -217,7 +218,7 @@ class Model:
         x: ArrayLike | Mapping[str, ArrayLike],
         *,
         target: Any = None,
-        layer: str | None = None,
+        layer: str | Sequence[str] | None = None,
         method: str = "gradcam",
         compat: str = "paper",
         batch_size: int | None = None,
@@ -226,6 +227,8 @@ class Model:
         progress: bool = False,
         callback: Callable[[int, int], object] | None = None,
         relu: bool | None = None,
+        aug_smooth: bool = False,
+        aggregate: str | None = None,
         **options: Any,
     ) -> Explanation:
         """Explain a score by a class-activation map.
@@ -237,8 +240,8 @@ class Model:
         target : int, str, Target, None, or a list with one of these per picture
             What is explained: a class by index or name, or any of `gradcam.targets`. None is the class with the largest
             score of the first output (the centre of a map; a single value as it is).
-        layer : str, optional
-            Name of a tensor or node; `default_layer` by default.
+        layer : str or sequence of str, optional
+            Name of a tensor or node; `default_layer` by default. Maps of several layers are combined.
         method : str
             See `gradcam.list_methods`.
         compat : {"paper", "pytorch-grad-cam", "torchcam", "captum"}
@@ -255,8 +258,13 @@ class Model:
             Called with (pictures done, pictures in all) between runs; an exception in it stops the work.
         relu : bool, optional
             Whether the finished map removes negative evidence; as the mode does by default.
+        aug_smooth : bool
+            Average over the picture and its mirror image, each multiplied by 0.9, 1 and 1.1.
+        aggregate : {"mean", "max", "product"}, optional
+            How several layers are combined; as the mode does by default.
         **options
-            Options of the method.
+            Options of the method; of all methods on layers: `eigen_smooth` (project the channels on their first singular
+            vector instead of adding them up) and `nan` (``"omit"`` leaves out channels that hold NaN or infinity).
 
         Returns
         -------
@@ -277,7 +285,20 @@ class Model:
         BlankMapWarning, NonFiniteWarning
             A map is blank after ReLU, or holds NaN or infinity.
         """
-        request = Request(layer, method, compat, channel_axis, num_threads, batch_size, progress, callback, relu, options)
+        request = Request(
+            layer=layer,
+            method=method,
+            compat=compat,
+            channel_axis=channel_axis,
+            num_threads=num_threads,
+            batch_size=batch_size,
+            progress=progress,
+            callback=callback,
+            relu=relu,
+            aug_smooth=aug_smooth,
+            aggregate=aggregate,
+            options=options,
+        )
         return explain_rows(self._session, self.labels, "explain", x, [target], request)[0]
 
     def explain_many(self, x: ArrayLike | Mapping[str, ArrayLike], targets: Sequence[Any], **keywords: Any) -> list[Explanation]:
@@ -319,7 +340,7 @@ class Model:
         activations, gradients : ndarray
             In the layout of the tensor in the model file.
         """
-        return gradient_rows(self._session, self.labels, x, layer, target, num_threads)
+        return gradient_rows(self._session, self.labels, "activations_and_gradients", x, layer, target, num_threads)
 
     # Metadata ---------------------------------------------------------------------------------------------------------
 
@@ -355,12 +376,10 @@ class Model:
         )
 
 
-def _labels(labels: Labels | None, from_metadata: bool) -> dict[int, str]:
-    """Class names by index from a list, a mapping, a text file, or the JSON of the metadata."""
+def _labels(labels: Labels | None) -> dict[int, str]:
+    """Class names by index from a list, a mapping or a text file."""
     if labels is None:
         return {}
-    if from_metadata:
-        labels = _metadata_labels(str(labels))
     if isinstance(labels, str | os.PathLike):
         labels = [line.strip() for line in Path(labels).read_text(encoding="utf-8").splitlines()]
     pairs = labels.items() if isinstance(labels, Mapping) else enumerate(labels)

@@ -152,7 +152,8 @@ def postprocess(
     lengths = lengths or tuple(max(layer.shape[axis] for layer in layers) for axis in range(1, ndim + 1))
     saturate = method in record.tanh_before_fusion
     finished = [settings.run(record.layer_order, layer, lengths, saturate=saturate) for layer in layers]
-    return settings.run(record.fused_order, _combine(finished, aggregate or record.aggregate), lengths)
+    how = aggregate or record.aggregate
+    return settings.run(record.fused_order or (("normalize",) if how == "product" else ()), _combine(finished, how), lengths)
 
 
 def _combine(layers: list[Floats], how: str | None) -> Floats:

@@ -41,6 +41,11 @@ class TargetContext(Protocol):
 class Target:
     """Base of all targets."""
 
+    @property
+    def explains_logit(self) -> bool:
+        """Whether the score stands before a final Softmax, LogSoftmax or Sigmoid of the output (except in a peer's mode)."""
+        return True
+
     def structure(self) -> tuple[Any, ...]:
         """What the emitted nodes depend on: targets of equal structure share a plan."""
         raise NotImplementedError
@@ -52,6 +57,18 @@ class Target:
     def emit(self, context: TargetContext) -> Value:
         """Emit the score, of shape (1,)."""
         raise NotImplementedError
+
+    def emit_index(self, context: TargetContext) -> Value | None:
+        """Emit the index of the class where the network chooses it, of shape (1,); None where the caller has."""
+        return None
+
+    def emit_at(self, context: TargetContext, index: Value) -> Value:
+        """Emit the score at the index that `emit_index` found."""
+        raise NotImplementedError
+
+    def settled(self, index: int) -> Target:
+        """Return the target once the network has chosen the class."""
+        return self
 
     def operands(self) -> list[NDArray[Any]]:
         """Arrays for the inputs that `emit` asked for, in its order, for one picture."""
@@ -229,6 +246,11 @@ class Weighted(Target):
     array: ArrayLike
     output: str | None = field(default=None, kw_only=True)
 
+    @property
+    def explains_logit(self) -> bool:
+        """See `Target`."""
+        return False
+
     def structure(self) -> tuple[Any, ...]:
         """See `Target`."""
         return ("Weighted", self.output)
@@ -273,7 +295,7 @@ class Top(Target):
         return ("Top", self.output)
 
     def emit_index(self, context: TargetContext) -> Value:
-        """Emit the index of the class, of shape (1,)."""
+        """See `Target`."""
         g, scores = context.g, context.output(self.output)
         if len(scores.shape) > 2:
             starts = (0, 0, *(n // 2 for n in scores.shape[2:]))
@@ -282,8 +304,12 @@ class Top(Target):
         return g.reshape(g.emit("ArgMax", g.reshape(scores, (1, scores.size)), axis=1), (1,))
 
     def emit_at(self, context: TargetContext, index: Value) -> Value:
-        """Emit the score at an index."""
+        """See `Target`."""
         return _class_score(context, context.logits(self.output), index)
+
+    def settled(self, index: int) -> ClassScore:
+        """See `Target`."""
+        return ClassScore(index, output=self.output)
 
 
 def as_target(target: Any) -> Target:

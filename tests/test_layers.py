@@ -17,6 +17,8 @@ LAYERS = [
     {"one_liner"},
     {"model"},
     {"explaining"},
+    {"smoothing"},
+    {"runs"},
     {"session", "explanation"},
     {"forward", "render", "preprocess"},
     {"readers", "array_methods"},

@@ -60,14 +60,13 @@ class Builder:
         """Append a node and return all its outputs."""
         record = OPERATORS[op]
         node = Node(op, inputs, (), attrs)
+        shapes = record.shape(node)
+        outputs = shapes if isinstance(shapes, list) else [shapes]
         if record.evaluate is not None and all(v is None or v.data is not None for v in inputs):
-            shapes = record.shape(node)
-            self.reserve(sum(prod(shape) for shape in (shapes if isinstance(shapes, list) else [shapes])))
+            self.reserve(sum(map(prod, outputs)))
             return (self.constant(record.evaluate(node, [None if v is None else v.data for v in inputs])),)
         self._count += 1
         dtype = np.dtype(record.dtype or next(v.dtype for v in inputs if v is not None))
-        shapes = record.shape(node)
-        outputs = shapes if isinstance(shapes, list) else [shapes]
         node.outputs = tuple(Value(f"{op.lower()}_{self._count}" + (f".{i}" if i else ""), shape, dtype) for i, shape in enumerate(outputs))
         self.graph.nodes.append(node)
         return node.outputs

@@ -1,34 +1,54 @@
-"""The graph of an explanation: forward graph, scores of the targets, gradients back to the layer, maps."""
+"""The graph of an explanation: forward graph, scores of the targets, gradients back to the layers, maps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcam.compat import Mode
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Graph, Value
+from gradcam.graph.ir import Graph, Node, Value
 from gradcam.graph.passes import prune, take_row
-from gradcam.methods.base import CamBuilder, CamNodes, Method
-from gradcam.targets import Target, Top
+from gradcam.methods.base import CamNodes, Method, Tail, emit_cam
+from gradcam.methods.fullgrad import Term
+from gradcam.targets import Target
 
-__all__ = ["Tail", "explain_graph", "gradient_graph"]
+__all__ = ["Branch", "Layer", "Scores", "entering_normaliser", "explain_graph", "full_gradient_graph", "gradient_graph", "score_graph"]
 
 _NORMALISERS = ("Softmax", "LogSoftmax", "Sigmoid")
+_LINEAR = ("Reshape", "Transpose", "MatMul", "Add", "Sub", "Affine", "Gather", "Slice", "ReduceMean", "ReduceSum")
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """What one target adds: outputs of the graph."""
+class Layer:
+    """A layer that is explained, and the axis of its channels."""
+
+    value: Value
+    channel_axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What one target adds: outputs of the graph. `index` is the class where the network chooses it."""
 
     score: Value
-    cam: CamNodes | None
-    gradient: Value | None
     index: Value | None
+    cams: tuple[CamNodes, ...] = ()
+    arrays: tuple[Value, ...] = ()
+
+    def named(self) -> dict[tuple[str, int], Value]:
+        """All values by what they are and the number of the layer (or of the array)."""
+        named = {("score", 0): self.score, ("index", 0): self.index}
+        for i, cam in enumerate(self.cams):
+            named |= {(name, i): getattr(cam, name) for name in ("raw", "weights", "degenerate", "eigen")}
+        named |= {("array", i): array for i, array in enumerate(self.arrays)}
+        return {key: value for key, value in named.items() if value is not None}
 
 
 class _Context:
@@ -61,59 +81,123 @@ def entering_normaliser(graph: Graph, value: Value) -> Value:
     return value
 
 
-def _emit_score(context: _Context, target: Target) -> tuple[Value, Value | None]:
-    if isinstance(target, Top):
-        index = target.emit_index(context)
-        return target.emit_at(context, index), index
-    return target.emit(context), None
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A forward graph that is extended by the scores of targets."""
+
+    g: Builder
+    pairs: list[tuple[Value, Value | None]]
+
+    @classmethod
+    def emit(cls, forward: Graph, outputs: Mapping[str, Value], targets: Sequence[Target], literal: bool, real: np.dtype[Any]) -> Scores:
+        """Emit the scores. The inputs of the graph after those of `forward` are the operands of the targets, in their order."""
+        g = Builder(real, forward)
+        context = _Context(g, outputs, literal)
+        pairs = []
+        for target in targets:
+            index = target.emit_index(context)
+            pairs.append((target.emit(context) if index is None else target.emit_at(context, index), index))
+        return cls(g, pairs)
+
+    def finish(self, branches: Sequence[Branch]) -> Graph:
+        """Make the results the outputs of the graph, and simplify it."""
+        self.g.graph.outputs = [v for branch in branches for v in branch.named().values()]
+        return prune(take_row(prune(self.g.graph), self.g.real))
 
 
 def explain_graph(
-    forward: Graph,
-    outputs: Mapping[str, Value],
-    layer: Value,
-    channel_axis: int,
-    targets: Sequence[Target],
+    scores: Scores,
+    layers: Sequence[Layer],
     method: Method,
     mode: Mode,
     options: Mapping[str, Any],
-    real: np.dtype[Any],
-) -> tuple[Graph, list[Tail]]:
-    """Return the graph that computes score and map for each target, and where each result stands.
+    operands: Sequence[Mapping[str, NDArray[Any]]],
+) -> tuple[Graph, list[Branch]]:
+    """Return the graph that computes score and maps for each target, and where each result stands.
 
-    The inputs after those of `forward` are the operands of the targets, in their order.
+    Parameters
+    ----------
+    operands : sequence of mapping
+        For each layer the arrays among the options, one block per picture; the last inputs of the graph, in this order.
     """
-    g = Builder(real, forward)
-    context = _Context(g, outputs, mode.literal_targets)
-    scores = [_emit_score(context, target) for target in targets]
-    tails = []
-    for score, index in scores:
-        gradient = gradients(g, score, [layer])[0]
-        cam = method.function(CamBuilder(g, layer, gradient, channel_axis, mode), **options)
-        tails.append(Tail(score, cam, None, index))
-    return _finish(g, tails), tails
+    g = scores.g
+    given = [{name: g.input(f"option.{name}", (1, *array.shape[1:])) for name, array in one.items()} for one in operands]
+    differentiated = "gradients" in method.needs or method.model_gradients
+    branches = []
+    for score, index in scores.pairs:
+        found = gradients(g, score, [layer.value for layer in layers]) if differentiated else [None] * len(layers)
+        cams = tuple(
+            emit_cam(method, mode, g, layer.value, gradient, layer.channel_axis, options, arrays, _tail(g, score, layer, gradient))
+            for layer, gradient, arrays in zip(layers, found, given, strict=True)
+        )
+        branches.append(Branch(score, index, cams))
+    return scores.finish(branches), branches
 
 
-def gradient_graph(
-    forward: Graph, outputs: Mapping[str, Value], layer: Value, targets: Sequence[Target], literal: bool, real: np.dtype[Any]
-) -> tuple[Graph, list[Tail]]:
-    """Return the graph that computes the activations of a layer (its first output) and the gradient for each target."""
-    g = Builder(real, forward)
-    context = _Context(g, outputs, literal)
-    tails = []
-    for target in targets:
-        score, index = _emit_score(context, target)
-        tails.append(Tail(score, None, gradients(g, score, [layer])[0], index))
-    return _finish(g, tails, layer), tails
+def _tail(g: Builder, score: Value, layer: Layer, gradient: Value | None) -> Tail:
+    def hessian_product() -> Value:
+        assert gradient is not None
+        # The seed counts as a constant: the result is the Hessian times the activations.
+        return gradients(g, gradient, [layer.value], seed=layer.value)[0]
+
+    return Tail(hessian_product, partial(_check_pooled_head, g.graph, score, layer))
 
 
-def _finish(g: Builder, tails: Sequence[Tail], *first: Value) -> Graph:
-    """Make the results the outputs of the graph (after `first`), and simplify it."""
-    outputs = list(first)
-    for tail in tails:
-        outputs.append(tail.score)
-        if tail.cam is not None:
-            outputs += [v for v in (tail.cam.raw, tail.cam.weights, tail.cam.degenerate) if v is not None]
-        outputs += [v for v in (tail.gradient, tail.index) if v is not None]
-    g.graph.outputs = outputs
-    return prune(take_row(prune(g.graph), g.real))
+def _check_pooled_head(graph: Graph, score: Value, layer: Layer) -> None:
+    """Refuse a layer that is not pooled over all its positions and read by linear operators alone."""
+    reached = graph.downstream([layer.value])
+    path = graph.upstream([score])
+    nodes = [n for n in graph.nodes if any(o in path for o in n.outputs) and any(v in reached for v in n.inputs)]
+    space = tuple(i for i in range(1, len(layer.value.shape)) if i != layer.channel_axis)
+    for node in nodes:
+        if layer.value in node.inputs and not (node.op == "ReduceMean" and tuple(node.attrs["axes"]) == space):
+            raise ValueError(f"cam: layer: '{layer.value.name}' is read by {node.op}, expected the mean over all positions")
+        if node.op not in _LINEAR or node.op == "MatMul" and not _one_constant(node):
+            raise ValueError(f"cam: layer: expected linear layers after the pooling of '{layer.value.name}', got {node.op}")
+
+
+def _one_constant(node: Node) -> bool:
+    return any(v is not None and v.data is not None for v in node.inputs[:2])
+
+
+def score_graph(scores: Scores) -> tuple[Graph, list[Branch]]:
+    """Return the graph that computes the scores alone."""
+    branches = [Branch(score, index) for score, index in scores.pairs]
+    return scores.finish(branches), branches
+
+
+def gradient_graph(scores: Scores, layer: Value) -> tuple[Graph, list[Branch]]:
+    """Return the graph that computes the activations of a layer and the gradient for each target."""
+    branches = [Branch(score, index, arrays=(layer, gradients(scores.g, score, [layer])[0])) for score, index in scores.pairs]
+    return scores.finish(branches), branches
+
+
+def full_gradient_graph(scores: Scores, method: Method, mode: Mode, options: Mapping[str, Any]) -> tuple[Graph, list[Branch]]:
+    """Return the graph of a method on all layers: one map for the first input and one for every bias that has positions."""
+    g = scores.g
+    forward = list(g.graph.nodes)
+    branches = []
+    for score, index in scores.pairs:
+        path = g.graph.upstream([score])
+        places = [(g.graph.inputs[0], g.graph.inputs[0])]
+        for node in forward:
+            bias = _bias(g, node) if node.outputs[0] in path and node.outputs[0].size > node.outputs[0].shape[1] else None
+            if bias is not None:
+                places.append((bias, node.outputs[0]))
+        found = gradients(g, score, [place for _, place in places])
+        terms = [Term(value, gradient) for (value, _), gradient in zip(places, found, strict=True)]
+        branches.append(Branch(score, index, arrays=tuple(method.function(g, terms, mode, **options))))
+    return scores.finish(branches), branches
+
+
+def _bias(g: Builder, node: Node) -> Value | None:
+    """Bias that a convolution or batch normalisation adds, as (1, C, 1, ...)."""
+    values = [None if v is None else v.data for v in node.inputs]
+    if node.op == "Conv" and len(values) > 2 and values[2] is not None:
+        bias = values[2]
+    elif node.op == "BatchNorm" and all(v is not None for v in values[1:]):
+        gamma, beta, mean, var = (np.asarray(v, np.float64) for v in values[1:])
+        bias = beta - mean * gamma / np.sqrt(var + node.attrs["epsilon"])
+    else:
+        return None
+    return g.constant(np.asarray(bias).reshape(1, -1, *(1,) * (len(node.outputs[0].shape) - 2)))

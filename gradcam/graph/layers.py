@@ -117,17 +117,20 @@ def _positions(value: Value, axes: Mapping[Value, int]) -> int:
     return prod(n for i, n in enumerate(value.shape) if i not in (0, axes[value]))
 
 
-def find_layers(graph: Graph, names: Mapping[str, Value], node_names: Mapping[str, str]) -> tuple[dict[Value, LayerInfo], dict[str, Value]]:
+def find_layers(
+    graph: Graph, axes: Mapping[Value, int], names: Mapping[str, Value], node_names: Mapping[str, str]
+) -> tuple[dict[Value, LayerInfo], dict[str, Value]]:
     """Return the layers of a graph in its order, and every name by which a value can be asked for.
 
     Parameters
     ----------
+    axes : mapping
+        Channel axes, see `channel_axes`.
     names : mapping
         Tensor names of the model file and their values.
     node_names : mapping
         Node names and the name of their first output.
     """
-    axes = channel_axes(graph)
     by_value: dict[Value, list[str]] = {}
     for name, value in names.items():
         by_value.setdefault(value, []).append(name)
@@ -145,13 +148,12 @@ def find_layers(graph: Graph, names: Mapping[str, Value], node_names: Mapping[st
     return layers, lookup
 
 
-def default_layer(graph: Graph, layers: Mapping[Value, LayerInfo], output: Value) -> Value | None:
+def default_layer(graph: Graph, layers: Mapping[Value, LayerInfo], axes: Mapping[Value, int], output: Value) -> Value | None:
     """Last layer before the positions are mixed for good on the way to `output`, with learned operators after it.
 
     (a) It comes before the last operator whose input has positions and whose output has none (global pooling, flatten);
     (b) it is still followed by a learned operator; (c) it is no result of pooling, reshape or transpose.
     """
-    axes = channel_axes(graph)
     path = graph.upstream([output])
     nodes = [n for n in graph.nodes if any(o in path for o in n.outputs)]
     last = next(

@@ -55,9 +55,7 @@ class Source:
                 kept.append(node)
         return kept[::-1]
 
-    def build(
-        self, shapes: Mapping[str, Shape], real: np.dtype[Any], outputs: Iterable[str] | None = None
-    ) -> tuple[Graph, dict[str, Value]]:
+    def build(self, shapes: Mapping[str, Shape], real: np.dtype[Any]) -> tuple[Graph, dict[str, Value]]:
         """Return the graph for given input shapes, and the value of every tensor name.
 
         Parameters
@@ -66,8 +64,6 @@ class Source:
             Shape of every input.
         real : dtype
             float32, or float64 for a computation in double precision.
-        outputs : iterable of str, optional
-            Outputs wanted; what only others need is left out.
 
         Raises
         ------
@@ -76,12 +72,11 @@ class Source:
         ModelFormatError
             A node is malformed, or does not fit the shapes.
         """
-        outputs = list(self.outputs if outputs is None else outputs)
         g = Builder(real, max_bytes=self.max_bytes)
         names: dict[str, Value] = {spec.name: g.input(spec.name, shapes[spec.name]) for spec in self.inputs}
         problems: list[str] = []
         missing: set[str] = set()
-        for node in self.needed(outputs):
+        for node in self.needed(self.outputs):
             if missing.intersection(node.inputs):
                 missing.update(node.outputs)
                 continue
@@ -92,7 +87,7 @@ class Source:
                 missing.update(node.outputs)
         if problems:
             raise UnsupportedOpError(problems)
-        g.graph.outputs = [self._value(name, names, g) for name in outputs]
+        g.graph.outputs = [self._value(name, names, g) for name in self.outputs]
         return g.graph, names
 
     def _value(self, name: str, names: dict[str, Value], g: Builder) -> Value:
@@ -109,6 +104,7 @@ class Source:
         if form is None:
             raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'})")
         inputs = [self._value(name, names, g) if name else None for name in node.inputs]
+        before = len(g.graph.nodes)
         try:
             result = form(node, inputs, g)
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -116,7 +112,7 @@ class Source:
                 raise
             raise ModelFormatError(f"{node.label}: {error}", path=self.path, where=node.name) from error
         values = result if isinstance(result, list) else [result]
-        fresh = {v for n in g.graph.nodes[-len(values) - 4 :] for v in n.outputs}
+        fresh = {v for n in g.graph.nodes[before:] for v in n.outputs}
         for name, value in zip(node.outputs, values, strict=False):
             if math.prod(value.shape) > MAX_ELEMENTS:
                 raise ModelFormatError(f"{node.label}: an array of shape {value.shape} is too large", path=self.path, where=node.name)

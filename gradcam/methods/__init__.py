@@ -1,6 +1,47 @@
 """CAM methods, one per file, and the registry."""
 
-from gradcam.methods import gradcam, gradcam_plus_plus, hirescam, layercam, xgradcam
+from gradcam.methods import (
+    gradcam,
+    gradcam_plus_plus,
+    smoothgradcam_plus_plus,
+    xgradcam,
+    hirescam,
+    elementwise,
+    layercam,
+    eigencam,
+    eigengradcam,
+    segeigencam,
+    kpcacam,
+    fem,
+    cam,
+    shapleycam,
+    fullgrad,
+    finercam,
+    refinecam,
+    randomcam,
+)  # fmt: skip
 from gradcam.methods.base import METHODS, find_method, list_methods
 
-__all__ = ["METHODS", "find_method", "gradcam", "gradcam_plus_plus", "hirescam", "layercam", "list_methods", "xgradcam"]
+__all__ = [
+    "METHODS",
+    "find_method",
+    "list_methods",
+    "cam",
+    "eigencam",
+    "eigengradcam",
+    "elementwise",
+    "fem",
+    "finercam",
+    "fullgrad",
+    "gradcam",
+    "gradcam_plus_plus",
+    "hirescam",
+    "kpcacam",
+    "layercam",
+    "randomcam",
+    "refinecam",
+    "segeigencam",
+    "shapleycam",
+    "smoothgradcam_plus_plus",
+    "xgradcam",
+]

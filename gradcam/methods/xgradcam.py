@@ -7,5 +7,5 @@ from gradcam.methods.base import CamBuilder, CamNodes, method
 def xgrad_cam(c: CamBuilder) -> CamNodes:
     """``w_k = sum_x g A / sum_x A``; a channel whose sum cancels has weight 0 (the peers add an epsilon instead)."""
     epsilon = c.mode.xgradcam_epsilon
-    weights, degenerate = c.weights("CamXGradWeights", 0 if epsilon is None else 1, epsilon or 0.0)
+    weights, degenerate = c.weights("CamXGradWeights", variant=0 if epsilon is None else 1, epsilon=epsilon or 0.0)
     return CamNodes(raw=c.combine(weights), weights=weights, degenerate=degenerate)

@@ -1,10 +1,10 @@
-"""Attributes of the reductions of class-activation maps (`csrc/cam/cam.h`)."""
+"""Attributes of the reductions of class-activation maps (`csrc/cam`)."""
 
 from __future__ import annotations
 
 from gradcam.ops._call import Attributes
 
-__all__ = ["cam_attributes"]
+__all__ = ["cam_attributes", "smooth_attributes"]
 
 
 def cam_attributes(
@@ -17,5 +17,10 @@ def cam_attributes(
     omit_nan: bool = False,
     epsilon: float = 0.0,
 ) -> Attributes:
-    """Attributes of all kernels of the family; strides are (channel, position), in elements."""
+    """Attributes of the kernels of `csrc/cam/cam.h`; strides are (channel, position), in elements."""
     return Attributes((channels, positions, *a_strides, *g_strides, variant, int(omit_nan)), (epsilon,))
+
+
+def smooth_attributes(samples: int, channels: int, positions: int, channels_last: bool, variant: int, epsilon: float) -> Attributes:
+    """Attributes of `cam_smooth_weights`."""
+    return Attributes((samples, channels, positions, int(channels_last), variant), (epsilon,))

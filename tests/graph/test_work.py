@@ -12,14 +12,22 @@ from gradcam import targets
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.compat import mode
 from gradcam.forward import build_forward
-from gradcam.graph.explain_graph import explain_graph, gradient_graph
+from gradcam.graph.explain_graph import Layer, Scores, explain_graph, gradient_graph
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import compile_plan
 from gradcam.methods import METHODS, find_method
+from gradcam.methods.base import prepare_options
 from gradcam.readers.onnx import read_onnx
 from gradcam.targets import Top
 
 F32 = np.dtype(np.float32)
+
+
+def explained(scores, layer, method="gradcam"):
+    """Graph of a method on one layer."""
+    record = find_method("test", method)
+    plain, operands = prepare_options("test", record, {}, layer.shape, 1, F32)
+    return explain_graph(scores, [Layer(layer, 1)], record, mode("paper"), plain, [operands])
 
 
 class Compiled:
@@ -32,15 +40,17 @@ class Compiled:
         graph = self.forward.folded(outputs, [self.layer])
         self.plain = Counter(step.kernel for step in compile_plan(prune(graph), F32).steps)
         target = target or targets.ClassScore(1)
-        self.graph, self.tails = explain_graph(
-            graph, self.forward.outputs, self.layer, 1, [target], find_method("test", method), mode("paper"), {}, F32
-        )
+        scores = Scores.emit(graph, self.forward.outputs, [target], False, F32)
+        self.graph, self.branches = explained(scores, self.layer, method)
         self.plan = compile_plan(self.graph, F32)
         self.more = Counter(step.kernel for step in self.plan.steps)
         self.more.subtract(self.plain)
 
 
-@pytest.mark.parametrize("method", METHODS)
+ON_ONE_LAYER = [m.name for m in METHODS.values() if not m.layerless and "input" not in m.needs]
+
+
+@pytest.mark.parametrize("method", ON_ONE_LAYER)
 @pytest.mark.parametrize("target", [targets.ClassScore(3), Top(), targets.Negative(2), targets.Contrast(0, 3)], ids=repr)
 def test_last_stage_of_a_resnet_needs_no_gradient_before_it(method, target):
     found = Compiled(resnet(), (1, 3, 16, 16), "stage2", target, method)
@@ -90,8 +100,8 @@ def test_explanation_runs_the_forward_part_once_for_several_targets():
     counts = []
     for n in (1, 3):
         chosen = [targets.ClassScore(c) for c in range(n)]
-        full, tails = explain_graph(graph, forward.outputs, layer, 1, chosen, find_method("test", "gradcam"), mode("paper"), {}, F32)
-        assert len(tails) == n
+        full, branches = explained(Scores.emit(graph, forward.outputs, chosen, False, F32), layer)
+        assert len(branches) == n
         counts.append(Counter(step.kernel for step in compile_plan(full, F32).steps))
     assert counts[0]["conv_output"] == counts[1]["conv_output"] == 6
     assert counts[0]["conv_input_grad"] * 3 == counts[1]["conv_input_grad"]
@@ -109,7 +119,7 @@ def test_operands_of_the_target_are_inputs_so_that_one_plan_serves_all_classes()
     found = Compiled(resnet(), (1, 3, 16, 16), "stage2", targets.Contrast(0, 1))
     assert [v.name for v in found.graph.inputs] == ["x", "target.1", "target.2"]
     x = normal((1, 3, 16, 16))
-    position = found.plan.outputs.index(found.tails[0].score)
+    position = found.plan.outputs.index(found.branches[0].score)
     scores = {}
     for pair in ((0, 1), (1, 0), (2, 2)):
         results = found.plan.run([x, *(np.array([c], np.int64) for c in pair)], 1, 1)
@@ -118,11 +128,12 @@ def test_operands_of_the_target_are_inputs_so_that_one_plan_serves_all_classes()
     assert scores[2, 2] == 0
 
 
-def test_gradient_graph_begins_with_the_activations():
+def test_gradient_graph_gives_activations_and_gradients():
     forward = build_forward(read_onnx(resnet()), {"x": (1, 3, 16, 16)}, F32, FoldCache(8))
     layer = forward.layer("stage2")
     graph = forward.folded(list(forward.outputs.values()), [layer])
-    graph, (tail,) = gradient_graph(graph, forward.outputs, layer, [targets.ClassScore(0)], False, F32)
-    assert graph.outputs[0] is layer
-    assert tail.gradient in graph.outputs
-    assert tail.gradient.shape == layer.shape
+    graph, (branch,) = gradient_graph(Scores.emit(graph, forward.outputs, [targets.ClassScore(0)], False, F32), layer)
+    activations, gradient = branch.arrays
+    assert activations is layer
+    assert {layer, gradient} < set(graph.outputs)
+    assert gradient.shape == layer.shape

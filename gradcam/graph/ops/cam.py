@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.operators import operator
 from gradcam.ops._call import Attributes
-from gradcam.ops.cam import cam_attributes
+from gradcam.ops.cam import cam_attributes, smooth_attributes
 
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
@@ -74,3 +74,24 @@ _weights("CamPlusPlusWeights", "cam_plusplus_weights", 2)
 _weights("CamXGradWeights", "cam_xgrad_weights", 2)
 _map("CamCombine", "cam_combine")
 _map("CamProduct", "cam_product")
+
+
+@operator("CamSmoothWeights")
+class SmoothWeights:
+    """(activations, gradient samples (1, samples, ...)) -> weights (1, C), and 1 for each degenerate channel."""
+
+    @staticmethod
+    def shape(node: Node) -> list[Shape]:
+        array = node.inputs[0]
+        assert array is not None
+        return [(1, array.shape[node.attrs["channel_axis"]])] * 2
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        array, axis = node.inputs[0], node.attrs["channel_axis"]
+        assert array is not None
+        samples, positions = _last(node).shape[1], prod(_spatial(array, axis))
+        attributes = smooth_attributes(
+            samples, array.shape[axis], positions, axis != 1, variant=node.attrs["variant"], epsilon=node.attrs["epsilon"]
+        )
+        p.step("cam_smooth_weights", attributes, node.inputs, node.outputs)

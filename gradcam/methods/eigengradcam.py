@@ -1,0 +1,17 @@
+"""Eigen-Grad-CAM."""
+
+from gradcam.graph.ir import Value
+from gradcam.methods.base import CamBuilder, CamNodes, method
+
+
+@method(
+    "eigengradcam",
+    needs=("activations", "gradients"),
+    paper="Gildenblat et al., pytorch-grad-cam, 2021 (EigenGradCAM)",
+    operands={"sign": "map"},
+)
+def eigen_grad_cam(c: CamBuilder, *, sign: str | int | Value = "energy") -> CamNodes:
+    """``L = X v`` with X the products g A, centred over the positions, and v its first right singular vector."""
+    if c.mode.eigen_center is None:
+        raise ValueError(f"eigengradcam: compat: mode {c.mode.name!r} has no Eigen-Grad-CAM")
+    return CamNodes(raw=c.project("product", center=True, sign=sign))

@@ -1,0 +1,20 @@
+"""FEM, the feature explanation method."""
+
+from gradcam.methods.base import CamBuilder, CamNodes, method
+
+_MASKS = ("binary", "fraction")
+
+
+@method("fem", needs=("activations",), paper="Fuad et al., Features Understanding in 3D CNNs, IPTA 2020")
+def fem(c: CamBuilder, *, mask: str | None = None) -> CamNodes:
+    """``L(x) = sum_k mu_k [A_k(x) >= mu_k + 2 sd_k]``; `mask="fraction"`: ``sum_k w_k A_k`` with w the share of positions above."""
+    chosen = c.mode.fem_mask if mask is None else mask
+    if chosen is None:
+        raise ValueError(f"fem: compat: mode {c.mode.name!r} has no FEM")
+    if chosen not in _MASKS:
+        raise ValueError(f"fem: mask: expected one of {', '.join(map(repr, _MASKS))}, got {mask!r}")
+    weights, thresholds = c.g.emit_all("CamFemWeights", c.activations, variant=_MASKS.index(chosen), channel_axis=c.channel_axis)
+    if chosen == "fraction":
+        return CamNodes(raw=c.combine(weights), weights=weights)
+    raw = c.g.emit("CamFemMap", weights, thresholds, c.activations, channel_axis=c.channel_axis)
+    return CamNodes(raw=raw, weights=weights)

@@ -1,0 +1,14 @@
+"""KPCA-CAM."""
+
+from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.projection import kernel_pca
+
+
+@method("kpcacam", needs=("activations",), paper="Karmani et al., KPCA-CAM, 2024")
+def kpca_cam(c: CamBuilder) -> CamNodes:
+    """``L = u sqrt(lambda)`` of the first eigenpair of the centred kernel ``tanh(<X_x, X_x'> / C + 1)`` between positions."""
+    if c.mode.eigen_center is None:
+        raise ValueError(f"kpcacam: compat: mode {c.mode.name!r} has no KPCA-CAM")
+    found = kernel_pca(c.g, c.channel_axis, c.activations, replace_nan=c.mode.nan == "spread")
+    c.eigen = found.info
+    return CamNodes(raw=found.map)

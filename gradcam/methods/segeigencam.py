@@ -1,0 +1,17 @@
+"""Seg-Eigen-CAM."""
+
+from gradcam.graph.ir import Value
+from gradcam.methods.base import CamBuilder, CamNodes, method
+
+
+@method(
+    "segeigencam",
+    needs=("activations", "gradients"),
+    paper="Chung and Ying, Seg-Eigen-CAM, 2025, equations 11 to 13",
+    operands={"sign": "map"},
+)
+def seg_eigen_cam(c: CamBuilder, *, sign: str | int | Value = "extreme") -> CamNodes:
+    """``L = X v`` with X the products |g| A, centred over the positions; the sign makes the extreme value positive."""
+    if c.mode.eigen_center is None:
+        raise ValueError(f"segeigencam: compat: mode {c.mode.name!r} has no Seg-Eigen-CAM")
+    return CamNodes(raw=c.project("abs-product", center=True, sign=sign, own_sign="extreme"))

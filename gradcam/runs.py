@@ -1,0 +1,158 @@
+"""Runs plans of explanations: groups the pictures by the structure of their targets, one plan per group, and collects the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam.compat import Mode
+from gradcam.graph.explain_graph import Branch, Layer, Scores, explain_graph, full_gradient_graph, gradient_graph, score_graph
+from gradcam.graph.ir import Graph, Value
+from gradcam.graph.plan import Plan
+from gradcam.methods.base import Method
+from gradcam.ops import _call
+from gradcam.session import Bound, Session
+from gradcam.targets import Target
+
+__all__ = ["Column", "Job", "gradients_of", "run_columns", "settle"]
+
+Rows = Sequence[Sequence[Target]]
+"""For each thing that is explained, one target per picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is computed, on which inputs.
+
+    Attributes
+    ----------
+    options : mapping
+        Plain options of the method.
+    operands : tuple of mapping
+        For each layer the options that are arrays with one block per picture.
+    """
+
+    session: Session
+    bound: Bound
+    layers: tuple[Layer, ...]
+    method: Method
+    mode: Mode
+    options: Mapping[str, Any] = field(default_factory=dict)
+    operands: tuple[Mapping[str, NDArray[Any]], ...] = ()
+    num_threads: int | None = None
+
+
+@dataclass(slots=True)
+class Column:
+    """Results of one target for all pictures: arrays by what they are and the number of the layer."""
+
+    pictures: int
+    found: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict)
+
+    def put(self, branch: Branch, results: Mapping[Value, NDArray[Any]], group: Sequence[int]) -> None:
+        """Store the results of a group of pictures."""
+        for key, value in branch.named().items():
+            array = results[value]
+            if key not in self.found:
+                self.found[key] = np.zeros((self.pictures, *array.shape[1:]), array.dtype)
+            self.found[key][group] = array
+
+    def each(self, name: str) -> list[NDArray[Any]]:
+        """Arrays of one kind, in the order of the layers."""
+        return [self.found[key] for key in sorted(self.found) if key[0] == name]
+
+    def choose(self, row: list[Target], pictures: Sequence[int]) -> None:
+        """Settle the targets of pictures on the classes that the network chose."""
+        for picture in pictures:
+            if ("index", 0) in self.found:
+                row[picture] = row[picture].settled(int(self.found["index", 0][picture]))
+
+
+Make = Callable[[Scores], tuple[Graph, list[Branch]]]
+
+
+def run_columns(job: Job, rows: Rows, pictures: Sequence[int], columns: Sequence[Column]) -> None:
+    """Compute scores and maps of some pictures and put them in their places."""
+
+    def make(scores: Scores) -> tuple[Graph, list[Branch]]:
+        if job.method.layerless:
+            return full_gradient_graph(scores, job.method, job.mode, job.options)
+        return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands)
+
+    shapes = tuple((name, array.shape[1:]) for one in job.operands for name, array in one.items())
+    layers = tuple((layer.value, layer.channel_axis) for layer in job.layers)
+    what = ("explain", layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), shapes)
+    # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
+    _run(job, rows, pictures, columns, what, make, None if job.method.layerless else [layer.value for layer in job.layers])
+
+
+def settle(job: Job, rows: Rows) -> list[list[Target]]:
+    """Let the network choose the classes that the caller left open."""
+    settled = [list(row) for row in rows]
+    if any(target.settled(0) is not target for row in rows for target in row):
+        columns = [Column(job.bound.pictures) for _ in rows]
+        _run(job, rows, range(job.bound.pictures), columns, ("score", job.mode.literal_targets), score_graph, ())
+        for row, column in zip(settled, columns, strict=True):
+            column.choose(row, range(len(row)))
+    return settled
+
+
+def gradients_of(job: Job, row: Sequence[Target]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Activations of the (only) layer and the gradient of a target for all pictures, in the layout of the tensor."""
+    layer, column = job.layers[0].value, Column(job.bound.pictures)
+    what = ("gradient", layer, job.mode.literal_targets)
+    _run(job, [row], range(job.bound.pictures), [column], what, lambda scores: gradient_graph(scores, layer), [layer])
+    activations, gradients = column.each("array") or [np.empty((0, *layer.shape[1:]), job.bound.forward.real)] * 2
+    return activations, gradients
+
+
+def _run(
+    job: Job,
+    rows: Rows,
+    pictures: Sequence[int],
+    columns: Sequence[Column],
+    what: tuple[Any, ...],
+    make: Make,
+    keep: Sequence[Value] | None,
+) -> None:
+    """Run one plan per group of pictures whose targets have the same structure."""
+    groups: dict[Any, list[int]] = {}
+    for picture in pictures:
+        groups.setdefault(tuple(row[picture].structure() for row in rows), []).append(picture)
+    for structure, group in groups.items():
+        key = (what, job.bound.key, structure, _call.isa)
+        plan, branches = job.session.plans.get(key, partial(_compile, job, [row[group[0]] for row in rows], make, keep))
+        arrays = _arrays(job, rows, group)
+        results = job.session.execute(plan, replace(job.bound, pictures=len(group)), arrays, job.num_threads)
+        found = dict(zip(plan.outputs, results, strict=True))
+        for branch, column in zip(branches, columns, strict=True):
+            column.put(branch, found, group)
+
+
+def _compile(job: Job, targets: Sequence[Target], make: Make, keep: Sequence[Value] | None) -> tuple[Plan, list[Branch]]:
+    forward = job.bound.forward
+    outputs = list(forward.outputs.values())
+    graph = Graph(list(forward.graph.inputs), outputs, list(forward.graph.nodes)) if keep is None else forward.folded(outputs, keep)
+    graph, branches = make(Scores.emit(graph, forward.outputs, targets, job.mode.literal_targets, forward.real))
+    return job.session.compile(graph, forward.real), branches
+
+
+def _arrays(job: Job, rows: Rows, group: Sequence[int]) -> list[NDArray[Any]]:
+    """Inputs of the plan for a group: those of the model, the operands of the targets, those of the method."""
+    whole = len(group) == job.bound.pictures
+    arrays = [a if whole else np.ascontiguousarray(a[group]) for a in job.bound.arrays]
+    for row in rows:
+        operands = [row[picture].operands() for picture in group]
+        for blocks in zip(*operands, strict=True):
+            arrays.append(_as_input(np.concatenate([np.atleast_1d(b) for b in blocks]), job.bound.forward.real))
+    arrays += [_as_input(array[group], job.bound.forward.real) for one in job.operands for array in one.values()]
+    return arrays
+
+
+def _as_input(array: NDArray[Any], real: np.dtype[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array if array.dtype.kind == "i" else array.astype(real, copy=False))
