@@ -37,9 +37,10 @@ from gradcam.graph.layers import LayerInfo
 from gradcam.methods import list_methods
 from gradcam.model import Model, TensorInfo, load
 from gradcam.one_liner import explain
-from gradcam.postprocessing import normalize, postprocess, resize
+from gradcam.postprocessing import normalize, postprocess
 from gradcam.preprocess import Preprocess
 from gradcam.render.overlay import overlay
+from gradcam.resampling import resize
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradcam.errors import ModelFormatError, require
-from gradcam.postprocessing import resize
+from gradcam.resampling import resize
 
 __all__ = ["Preprocess", "open_image"]
 

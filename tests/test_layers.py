@@ -23,7 +23,7 @@ LAYERS = [
     {"forward", "render", "preprocess"},
     {"readers", "array_methods"},
     {"graph.explain_graph"},
-    {"methods", "targets", "postprocessing"},
+    {"methods", "targets", "postprocessing", "resampling"},
     {"graph"},
     {"ops"},
     {"_core"},

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradcam.postprocessing import resize
+from gradcam.resampling import resize
 from gradcam.render.colormap import colorize
 
 __all__ = ["as_rgb", "overlay"]
