@@ -34,6 +34,7 @@ from gradcam.errors import (
 )
 from gradcam.explanation import Explanation
 from gradcam.graph.layers import LayerInfo
+from gradcam.localisation import boxes, mask
 from gradcam.methods import list_methods
 from gradcam.model import Model, TensorInfo, load
 from gradcam.one_liner import explain
@@ -61,6 +62,7 @@ __all__ = [
     "TensorInfo",
     "UnsupportedOpError",
     "__version__",
+    "boxes",
     "cam",
     "class_activation_map",
     "cpu_info",
@@ -76,6 +78,7 @@ __all__ = [
     "layer_cam",
     "list_methods",
     "load",
+    "mask",
     "normalize",
     "overlay",
     "postprocess",

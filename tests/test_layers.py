@@ -23,7 +23,7 @@ LAYERS = [
     {"forward", "render", "preprocess"},
     {"readers", "array_methods"},
     {"graph.explain_graph"},
-    {"methods", "targets", "postprocessing", "resampling"},
+    {"methods", "targets", "postprocessing", "localisation", "resampling"},
     {"graph"},
     {"ops"},
     {"_core"},
