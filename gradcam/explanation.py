@@ -168,7 +168,7 @@ class Explanation:
     # Pictures ------------------------------------------------------------------------------------------------------
 
     def overlay(
-        self, image: NDArray[Any] | None = None, *, alpha: float = 0.5, cmap: str = "viridis", picture: int = 0
+        self, image: NDArray[Any] | None = None, *, alpha: float = 0.5, cmap: str | None = None, picture: int = 0
     ) -> NDArray[np.uint8]:
         """Draw the finished map of one picture over an image.
 
@@ -178,8 +178,8 @@ class Explanation:
             uint8, or real numbers in [0, 1]. By default the photo that was explained, if it is known; else the map alone.
         alpha : float
             Weight of the map.
-        cmap : str
-            Colour table.
+        cmap : str, optional
+            Colour table, see `gradcam.overlay`; by default a signed map is drawn with a diverging one.
         picture : int
             Which picture of the batch.
 
