@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["write_bytes"]
+from gradcam.errors import GradcamError
+
+__all__ = ["refuse_inputs", "write_bytes"]
+
+
+def refuse_inputs(command: str, outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise GradcamError if a file that a command is about to write is one that it reads."""
+    read = {Path(path).resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in read:
+            raise GradcamError(f"{command}: -o: {path} is an input and would be overwritten")
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

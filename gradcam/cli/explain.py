@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from gradcam.compat import MODES
-from gradcam.errors import GradcamError, require
+from gradcam.errors import require
 from gradcam.explanation import Explanation
+from gradcam.files import refuse_inputs
 from gradcam.methods import METHODS
 from gradcam.model import Model, load
 from gradcam.preprocess import Preprocess, open_image
@@ -113,7 +114,7 @@ class _Outputs:
 
     def __init__(self, arguments: argparse.Namespace, count: int) -> None:
         self.method, self.single = arguments.method, count == 1
-        self.inputs = {Path(p).resolve() for p in (arguments.model, *arguments.pictures)}
+        self.inputs = (arguments.model, *arguments.pictures)
         self.png, self.npz = arguments.output, arguments.npz
 
     def paths(self, picture: Path, title: str) -> list[Path]:
@@ -121,9 +122,7 @@ class _Outputs:
         paths = [self._path(self.png or ".", picture, title, ".png")]
         if self.npz is not None:
             paths.append(self._path(self.npz, picture, title, ".npz"))
-        for path in paths:
-            if path.resolve() in self.inputs:
-                raise GradcamError(f"explain: -o: {path} is an input and would be overwritten")
+        refuse_inputs("explain", paths, self.inputs)
         return paths
 
     def _path(self, given: str, picture: Path, title: str, suffix: str) -> Path:

@@ -74,7 +74,7 @@ def torchcam(image: Pixels, values: Floats, alpha: float, cmap: str | None) -> P
 
 def _opencv_jet() -> Pixels:
     row = np.arange(256)[:, None]
-    table = np.clip((383, 382, 383) - np.abs(4 * row - (765, 510, 255)), 0, 255)
+    table: NDArray[np.intp] = np.clip((383, 382, 383) - np.abs(4 * row - (765, 510, 255)), 0, 255)
     table[159, 2] = 1  # the formula has 2: OpenCV's literal lies just below 1.5 / 255
     return table.astype(np.uint8)
 
