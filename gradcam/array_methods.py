@@ -124,8 +124,7 @@ def cam(
     raw, *eigen = plan.run(inputs, a.shape[0], resolve_threads(num_threads))
     if eigen and (eigen[0][:, 1] > 0).any():
         warnings.warn(f"cam: the two largest singular values agree: the map of '{method}' is not unique", UserWarning, stacklevel=2)
-    remove = (mode.relu and method not in mode.relu_exempt) if relu is None else relu
-    return np.where(raw < 0, raw.dtype.type(0), raw) if remove else raw
+    return np.where(raw < 0, raw.dtype.type(0), raw) if mode.removes_negative(method, relu) else raw
 
 
 def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int]:

@@ -119,6 +119,10 @@ class Mode:
     default_target: Literal["argmax"] | None
     nan: Literal["propagate", "spread", "drop"]
 
+    def removes_negative(self, method: str, relu: bool | None = None) -> bool:
+        """Whether the map of a method goes through ReLU: as the caller says, else as the mode does."""
+        return self.relu and method not in self.relu_exempt if relu is None else relu
+
 
 _PAPER = Mode(
     name="paper",

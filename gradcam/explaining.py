@@ -19,7 +19,7 @@ from gradcam.graph.explain_graph import Layer
 from gradcam.graph.ir import Value
 from gradcam.methods import find_method
 from gradcam.methods.base import Method, prepare_options
-from gradcam.postprocessing import resize
+from gradcam.resampling import resize
 from gradcam.runs import Column, Job, gradients_of, run_columns, settle
 from gradcam.session import Bound, Inputs, Session
 from gradcam.smoothing import augmented, average, draw_noise, noisy_operands

@@ -150,9 +150,8 @@ class Explanation:
     def warn(self, function: str) -> None:
         """Issue at most one BlankMapWarning and one NonFiniteWarning."""
         mode = compat_mode(self.compat)
-        relu = (mode.relu and self.method not in mode.relu_exempt) if self.relu is None else self.relu
         if len(self):
-            warn_blank(self.flags, relu=relu, function=function, stacklevel=4)
+            warn_blank(self.flags, relu=mode.removes_negative(self.method, self.relu), function=function, stacklevel=4)
             if np.any(self.flags.get("not_unique", False)):
                 text = f"{function}: the two largest singular values agree: the map of '{self.method}' is not unique"
                 warnings.warn(text, UserWarning, stacklevel=4)

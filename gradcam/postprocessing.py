@@ -112,7 +112,7 @@ def postprocess(
         shapes = ", ".join(f"{layer.shape} {layer.dtype}" for layer in layers)
         raise ValueError(f"postprocess: raw: expected layers of equal batch, rank and type, got {shapes}")
     ndim = layers[0].ndim - 1
-    settings = _Settings(record, ndim, relu, normalize, mode)
+    settings = _Settings(record, ndim, record.removes_negative(method, relu), normalize, mode)
     lengths = None if size is None else as_size("postprocess", size, ndim)
     if len(layers) == 1:
         return settings.run(record.order, layers[0], lengths)
@@ -140,7 +140,7 @@ def _combine(layers: list[Floats], how: str | None) -> Floats:
 class _Settings:
     """The settings of one call, the mode's own where the caller left them out, and the three steps."""
 
-    def __init__(self, record: Mode, ndim: int, relu: bool | None, normalization: str | Percentile | None, grid: str | None) -> None:
+    def __init__(self, record: Mode, ndim: int, relu: bool, normalization: str | Percentile | None, grid: str | None) -> None:
         own_grid = record.grids[ndim - 1]
         if own_grid is None:
             raise ValueError(f"postprocess: raw: expected a number of spatial axes that mode {record.name!r} supports, got {ndim}")
@@ -148,7 +148,7 @@ class _Settings:
             _check_normalization("postprocess", "normalize", normalization)
         if grid is not None:
             check_grid("postprocess", grid)
-        self.relu = record.relu if relu is None else relu
+        self.relu = relu
         # A normalisation that the caller names is the exact one; the epsilon belongs to the peer's own.
         self.epsilon = record.epsilon if normalization is None else None
         self.normalization = normalization or (record.normalize if self.relu else record.signed_normalize)

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     common = {"method": arguments.method, "channel_axis": arguments.channel_axis, "compat": arguments.compat}
     signed = cam(activations, gradients, relu=False, **common)
     record = compat_mode(arguments.compat)
-    relu = record.relu and method.name not in record.relu_exempt and not arguments.signed
+    relu = record.removes_negative(method.name, False if arguments.signed else None)
     raw = cam(activations, gradients, relu=True, **common) if relu else signed
     outputs = _outputs(arguments, raw)
     refuse_inputs("cam", outputs, [p for p in (arguments.activations, arguments.gradients, arguments.image) if p is not None])
