@@ -41,6 +41,7 @@ from gradcam.one_liner import explain
 from gradcam.postprocessing import normalize, postprocess
 from gradcam.preprocess import Preprocess
 from gradcam.render.overlay import overlay
+from gradcam.reparametrisation import reparametrise
 from gradcam.resampling import resize
 
 __version__ = "0.1.0"
@@ -83,6 +84,7 @@ __all__ = [
     "overlay",
     "postprocess",
     "random_cam",
+    "reparametrise",
     "resize",
     "seg_eigen_cam",
     "set_num_threads",

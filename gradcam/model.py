@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +94,8 @@ def load(
     from gradcam.readers.onnx import read_onnx
 
     source = read_onnx(path, outputs=outputs, max_bytes=max_bytes)
-    return Model(source, labels=labels, max_bytes=max_bytes, origin=(path, tuple(outputs) if outputs is not None else None))
+    origin = partial(load, path, outputs=None if outputs is None else tuple(outputs), max_bytes=max_bytes)
+    return Model(source, labels=labels, max_bytes=max_bytes, origin=origin)
 
 
 class Model:
@@ -111,7 +113,9 @@ class Model:
         How a picture becomes its input: from the metadata, else the default for its number of channels.
     """
 
-    def __init__(self, source: Source, *, labels: Labels | None = None, max_bytes: int | None = 2**32, origin: Any = None) -> None:
+    def __init__(
+        self, source: Source, *, labels: Labels | None = None, max_bytes: int | None = 2**32, origin: Callable[..., Model] | None = None
+    ) -> None:
         self._session, self._source, self._origin = Session(source, max_bytes), source, origin
         stored = source.metadata.get("gradcam.labels")
         self.labels = _labels(_metadata_labels(stored) if labels is None and stored is not None else labels)
@@ -123,8 +127,7 @@ class Model:
         """Pickle as the file (or its bytes) and the options, never the plans."""
         if self._origin is None:
             raise TypeError("this model was not loaded from a file and cannot be pickled")
-        path, outputs = self._origin
-        return _reload, (path, outputs, self.labels, self._session.max_bytes)
+        return _reload, (self._origin, self.labels)
 
     # What it is ---------------------------------------------------------------------------------------------------
 
@@ -399,5 +402,5 @@ def _metadata_labels(text: str) -> list[str]:
     return names
 
 
-def _reload(path: Any, outputs: Sequence[str] | None, labels: dict[int, str], max_bytes: int | None) -> Model:
-    return load(path, outputs=outputs, labels=labels, max_bytes=max_bytes)
+def _reload(origin: Callable[..., Model], labels: dict[int, str]) -> Model:
+    return origin(labels=labels)
