@@ -118,9 +118,11 @@ def postprocess(
         return settings.run(record.order, layers[0], lengths)
     lengths = lengths or tuple(max(layer.shape[axis] for layer in layers) for axis in range(1, ndim + 1))
     saturate = method in record.tanh_before_fusion
-    finished = [settings.run(record.layer_order, layer, lengths, saturate=saturate) for layer in layers]
     how = aggregate or record.aggregate
-    return settings.run(record.fused_order or (("normalize",) if how == "product" else ()), _combine(finished, how), lengths)
+    # A product is one of finished maps, and always normalised (Refine-CAM in both peers that have it).
+    each, fused = (record.order, ("normalize",)) if how == "product" else (record.layer_order, record.fused_order)
+    finished = [settings.run(each, layer, lengths, saturate=saturate) for layer in layers]
+    return settings.run(fused, _combine(finished, how), lengths)
 
 
 def _combine(layers: list[Floats], how: str | None) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -181,8 +182,8 @@ def full_gradient_graph(scores: Scores, method: Method, mode: Mode, options: Map
         path = g.graph.upstream([score])
         places = [(g.graph.inputs[0], g.graph.inputs[0])]
         for node in forward:
-            bias = _bias(g, node) if node.outputs[0] in path and node.outputs[0].size > node.outputs[0].shape[1] else None
-            if bias is not None:
+            bias = _bias(g, node)
+            if bias is not None and node.outputs[0] in path and prod(node.outputs[0].shape[2:]) > 1:
                 places.append((bias, node.outputs[0]))
         found = gradients(g, score, [place for _, place in places])
         terms = [Term(value, gradient) for (value, _), gradient in zip(places, found, strict=True)]
