@@ -185,6 +185,10 @@ ACCEPTED = {
     "pool_max_output": (2, 1, 2, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0, 0),
     "pool_average_input_grad": (1, 1, 2, 7, 3, 2, 1, 1, 1, 1, 0),
     "gather_output": (2, 3, 4, 5),
+    "cam_fem_weights": (5, 6, 6, 1, 1),
+    "cam_fem_map": (5, 6, 1, 5, 0),
+    "cam_finite": (5, 6, 6, 1, 1, 5, 1),
+    "cam_drop": (2, 3, 5),
 }
 
 

@@ -17,14 +17,19 @@ if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
 
 
-def _spatial(value: Value, channel_axis: int) -> Shape:
+def spatial_shape(value: Value, channel_axis: int) -> Shape:
+    """Shape without batch and channels."""
     return tuple(n for i, n in enumerate(value.shape) if i not in (0, channel_axis))
 
 
+def strided(array: Value, channel_axis: int) -> tuple[int, int, tuple[int, int]]:
+    """Channels, positions, and their strides in elements; the channels are axis 1 or the last one."""
+    channels, positions = array.shape[channel_axis], prod(spatial_shape(array, channel_axis))
+    return channels, positions, (positions, 1) if channel_axis == 1 else (1, channels)
+
+
 def _attributes(node: Node, array: Value) -> Attributes:
-    axis = node.attrs["channel_axis"]
-    channels, positions = array.shape[axis], prod(_spatial(array, axis))
-    strides = (positions, 1) if axis == 1 else (1, channels)
+    channels, positions, strides = strided(array, node.attrs["channel_axis"])
     options = {name: node.attrs[name] for name in ("variant", "omit_nan", "epsilon") if name in node.attrs}
     return cam_attributes(channels, positions, strides, strides, **options)
 
@@ -62,7 +67,7 @@ def _map(op: str, kernel: str) -> None:
         @staticmethod
         def shape(node: Node) -> Shape:
             array = _last(node)
-            return (array.shape[0], *_spatial(array, node.attrs["channel_axis"]))
+            return (array.shape[0], *spatial_shape(array, node.attrs["channel_axis"]))
 
         @staticmethod
         def lower(node: Node, p: PlanBuilder) -> None:
