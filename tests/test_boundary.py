@@ -185,6 +185,7 @@ ACCEPTED = {
     "pool_max_output": (2, 1, 2, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0, 0),
     "pool_average_input_grad": (1, 1, 2, 7, 3, 2, 1, 1, 1, 1, 0),
     "gather_output": (2, 3, 4, 5),
+    "topk_output": (3, 7, 4, 1),
     "cam_fem_weights": (5, 6, 6, 1, 1),
     "cam_fem_map": (5, 6, 1, 5, 0),
     "cam_finite": (5, 6, 6, 1, 1, 5, 1),
@@ -203,7 +204,7 @@ def test_accepted_attributes_run_within_their_arrays(kernel, place, value, dtype
     if max((*ins, *outs)) > 10**5:
         return
     guard = 16
-    blocks = [np.full(n + 2 * guard, 3, dtype) for n in outs]
+    blocks = [np.full(n + 2 * guard, 3, np.int64 if kernel == "topk_output" else dtype) for n in outs]
     inputs = tuple(np.ones(n, dtype) if n else None for n in ins)
     if kernel == "gather_output":
         inputs = (inputs[0], np.zeros(ins[1], np.int64))

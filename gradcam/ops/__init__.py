@@ -28,6 +28,7 @@ from gradcam.ops.pool import (
 )
 from gradcam.ops.reduce import argmax, max, mean, min, reduce_input_grad, sum
 from gradcam.ops.softmax import log_softmax, softmax, softmax_input_grad
+from gradcam.ops.topk import topk
 from gradcam.ops.unary import (
     abs,
     clip,
@@ -108,6 +109,7 @@ __all__ = [
     "sub",
     "sum",
     "tanh",
+    "topk",
     "transpose",
     "transpose_input_grad",
     "unary_input_grad",

@@ -12,7 +12,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.operators import OPERATORS
 
 STEP = 1e-5
-WITHOUT_RULE = {"ArgMax", "CamChannelMean", "CamPlusPlusWeights", "CamXGradWeights", "CamCombine", "CamProduct"} | {
+WITHOUT_RULE = {"ArgMax", "TopKIndices", "CamChannelMean", "CamPlusPlusWeights", "CamXGradWeights", "CamCombine", "CamProduct"} | {
     "CamFemWeights",
     "CamFemMap",
     "CamFinite",

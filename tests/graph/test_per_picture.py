@@ -72,6 +72,7 @@ APART: dict[str, Emit] = {
     ),
     "ArgMax of channels": lambda g, x, n: g.emit("ArgMax", x, axis=1),
     "ArgMax of positions, axis kept": lambda g, x, n: g.reshape(g.emit("ArgMax", x, axis=2), (n, 4, 1)),
+    "TopKIndices of positions": lambda g, x, n: g.emit("TopKIndices", x, k=2, largest=True),
     "Expand of positions": lambda g, x, n: g.expand(g.reshape(x, (n, 4, 6, 1)), (n, 4, 6, 3)),
     "MatMul with weights": lambda g, x, n: g.emit("MatMul", x, constant(g, 6, 5), trans_a=False, trans_b=False),
     "MatMul, weights on the left": lambda g, x, n: g.emit("MatMul", constant(g, 5, 4), x, trans_a=False, trans_b=False),
@@ -98,6 +99,7 @@ TOGETHER: dict[str, Emit] = {
     "Slice backwards over pictures": lambda g, x, n: g.emit("Slice", x, starts=(n - 1, 0, 0), steps=(-1, 1, 1), sizes=(n, 4, 6)),
     "Gather of pictures": lambda g, x, n: g.emit("Gather", x, g.constant(np.array([0])), axis=0),
     "ArgMax over pictures": lambda g, x, n: g.emit("ArgMax", x, axis=0),
+    "TopKIndices over pictures": lambda g, x, n: g.emit("TopKIndices", g.transpose(x, (1, 2, 0)), k=1, largest=True),
     "Transpose that leaves the pictures elsewhere": lambda g, x, n: g.transpose(x, (1, 0, 2)),
     "pictures inside another axis": lambda g, x, n: g.reshape(g.transpose(x, (1, 0, 2)), (4 * n, 6)),
     "Conv across pictures": lambda g, x, n: g.transpose(

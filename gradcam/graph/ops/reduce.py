@@ -13,6 +13,7 @@ from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import Mixes, operator, same_shape
 from gradcam.ops.reduce import argmax_attributes, reduce_attributes
+from gradcam.ops.topk import topk_attributes
 
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
@@ -101,6 +102,29 @@ class ArgMax:
     def lower(node: Node, p: PlanBuilder) -> None:
         assert node.inputs[0] is not None
         p.step("argmax_output", argmax_attributes(node.inputs[0].shape, node.attrs["axis"]), node.inputs, node.outputs)
+
+
+@operator("TopKIndices", dtype=np.int64)
+class TopKIndices:
+    """Positions of the `k` largest (attribute `largest`: or smallest) numbers along the last axis, best first."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        assert node.inputs[0] is not None
+        return (*node.inputs[0].shape[:-1], node.attrs["k"])
+
+    @staticmethod
+    def picture_axis(node: Node, axes: list[int | None]) -> int | None:
+        assert node.inputs[0] is not None
+        if axes[0] == len(node.inputs[0].shape) - 1:
+            raise Mixes
+        return axes[0]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        assert node.inputs[0] is not None
+        attributes = topk_attributes(node.inputs[0].shape, node.attrs["k"], node.attrs["largest"])
+        p.step("topk_output", attributes, node.inputs, node.outputs)
 
 
 @onnx_form("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
