@@ -2,7 +2,7 @@
 
 /* Sizes above this are refused: a product of two fits into 64 bits, a padded row into 32. */
 #define LARGEST ((ptrdiff_t)1 << 28)
-/* Positions in a plane and in the padding of its last row are 32 bits wide in pool_max_input_grad. */
+/* Positions in a plane and in the padding of its last row are 32 bits wide where maxima are looked for. */
 #define LARGEST_PLANE ((ptrdiff_t)1 << 30)
 
 static gcam_status
@@ -90,14 +90,26 @@ gcam_pool_max_output_init(void *geom, const gcam_attributes *attributes, gcam_op
     return geom_init(geom, attributes, &operands->in[0], &operands->out[0], operands);
 }
 
+static gcam_status
+check_plane(const gcam_pool_geom *g)
+{
+    return g->in[0] * g->in[1] * g->in[2] <= LARGEST_PLANE ? GCAM_OK : GCAM_E_SIZE;
+}
+
 gcam_status
 gcam_pool_max_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
     GCAM_TRY(geom_init(geom, attributes, &operands->in[0], &operands->in[1], operands));
     operands->out[0] = operands->in[0];
-    const gcam_pool_geom *g = geom;
-    const ptrdiff_t plane = g->in[0] * g->in[1] * g->in[2];
-    return plane <= LARGEST_PLANE ? GCAM_OK : GCAM_E_SIZE;
+    return check_plane(geom);
+}
+
+gcam_status
+gcam_pool_max_pick_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    GCAM_TRY(geom_init(geom, attributes, &operands->in[0], &operands->out[0], operands));
+    operands->in[1] = operands->in[0];
+    return check_plane(geom);
 }
 
 gcam_status

@@ -2,14 +2,15 @@
  *
  *   pool_max_output          y[n,c,o] = max over taps t of x[n,c,o * stride - pad_lo + t * dilation]
  *   pool_max_input_grad      dx = dy at the first maximum of each window in scan order, added up; x, dy -> dx
+ *   pool_max_pick            y[n,c,o] = v at the first maximum of window o of x, the transpose; x, v -> y
  *   pool_average_output      y[n,c,o] = (sum over the same taps) / count(o)
  *   pool_average_input_grad  dx[n,c,i] = sum over the windows that hold i of dy[n,c,o] / count(o)
  *
- * Padding never wins a maximum: a window without a cell of the input gives -inf, and its gradient goes nowhere. A NaN
- * counts as the maximum. count(o) is the number of taps inside the input, or inside the padded input if
+ * Padding never wins a maximum: a window without a cell of the input gives -inf, its gradient goes nowhere, and it
+ * picks 0. A NaN counts as the maximum. count(o) is the number of taps inside the input, or inside the padded input if
  * count_include_pad; the average of no cell is 0.
  *
- * Layout: x, dx (n, c, in...), y, dy (n, c, out...), contiguous; no operand may overlap another one.
+ * Layout: x, v, dx (n, c, in...), y, dy (n, c, out...), contiguous; no operand may overlap another one.
  * out = floor or (ceil_mode) ceil of (in + pad_lo + pad_hi - dilation * (kernel - 1) - 1) / stride, plus 1; in ceil
  * mode the last window is dropped if it would start at or after in + pad_lo.
  *
@@ -33,6 +34,7 @@ typedef struct {
 
 gcam_status gcam_pool_max_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_max_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
+gcam_status gcam_pool_max_pick_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_average_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_average_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 

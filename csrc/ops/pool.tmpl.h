@@ -216,13 +216,28 @@ GCAM_FN(pool_first_cell)(const gcam_pool_geom *g, ptrdiff_t od, ptrdiff_t oh, pt
     return has_cell ? (low[0] * g->in[1] + low[1]) * g->in[2] + low[2] : -1;
 }
 
+/* position[o] = where the windows of row `r` of y have their first maximum; -1 for a window without a cell. The cells
+ * of `row` are padding, and room for the largest values follows them. */
+static void
+GCAM_FN(pool_choose_row)(const gcam_pool_geom *g, const real_t *restrict plane, ptrdiff_t r, real_t *row,
+                         GCAM_FN(pool_position) * position)
+{
+    const ptrdiff_t od = r / g->out[1], oh = r % g->out[1];
+    GCAM_FN(pool_find_row)(g, plane, od, oh, row, row + g->row, position);
+    for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
+        if (position[ow] < 0) {
+            position[ow] = (GCAM_FN(pool_position))GCAM_FN(pool_first_cell)(g, od, oh, ow);
+        }
+    }
+}
+
 static void
 GCAM_FN(pool_max_input_grad)(const gcam_pool_geom *g, const real_t *restrict x, const real_t *restrict dy,
                              real_t *restrict dx, void *scratch, int worker, int workers)
 {
     const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2], rows = g->out[0] * g->out[1];
-    real_t *row = scratch, *largest = row + g->row;
-    GCAM_FN(pool_position) *position = (void *)(largest + g->out[2]);
+    real_t *row = scratch;
+    GCAM_FN(pool_position) *position = (void *)(row + g->row + g->out[2]);
     GCAM_FN(pool_fill)(row, g->row, -(real_t)INFINITY);
     ptrdiff_t begin, end;
     gcam_share(g->planes, worker, workers, &begin, &end);
@@ -231,14 +246,33 @@ GCAM_FN(pool_max_input_grad)(const gcam_pool_geom *g, const real_t *restrict x, 
         real_t *dx_plane = dx + p * in_plane;
         GCAM_FN(pool_fill)(dx_plane, in_plane, 0);
         for (ptrdiff_t r = 0; r < rows; r++, dy_row += g->out[2]) {
-            const ptrdiff_t od = r / g->out[1], oh = r % g->out[1];
-            GCAM_FN(pool_find_row)(g, x + p * in_plane, od, oh, row, largest, position);
+            GCAM_FN(pool_choose_row)(g, x + p * in_plane, r, row, position);
             for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
-                const ptrdiff_t at = position[ow] >= 0 ? position[ow] : GCAM_FN(pool_first_cell)(g, od, oh, ow);
-                if (at >= 0) {
-                    dx_plane[at] += dy_row[ow];
+                if (position[ow] >= 0) {
+                    dx_plane[position[ow]] += dy_row[ow];
                 }
             }
+        }
+    }
+}
+
+/* Workers share the rows of y. */
+static void
+GCAM_FN(pool_max_pick)(const gcam_pool_geom *g, const real_t *restrict x, const real_t *restrict v, real_t *restrict y,
+                       void *scratch, int worker, int workers)
+{
+    const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2], rows = g->out[0] * g->out[1];
+    real_t *row = scratch;
+    GCAM_FN(pool_position) *position = (void *)(row + g->row + g->out[2]);
+    GCAM_FN(pool_fill)(row, g->row, -(real_t)INFINITY);
+    ptrdiff_t begin, end;
+    gcam_share(g->planes * rows, worker, workers, &begin, &end);
+    for (ptrdiff_t r = begin; r < end; r++) {
+        const ptrdiff_t plane = r / rows * in_plane;
+        GCAM_FN(pool_choose_row)(g, x + plane, r % rows, row, position);
+        for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
+            const ptrdiff_t at = position[ow];
+            y[r * g->out[2] + ow] = at < 0 ? 0 : v[plane + at];
         }
     }
 }

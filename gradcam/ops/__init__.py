@@ -25,6 +25,7 @@ from gradcam.ops.pool import (
     global_max_pool,
     max_pool,
     max_pool_input_grad,
+    max_pool_pick,
 )
 from gradcam.ops.reduce import argmax, max, mean, min, reduce_input_grad, sum
 from gradcam.ops.softmax import log_softmax, softmax, softmax_input_grad
@@ -85,6 +86,7 @@ __all__ = [
     "max",
     "max_pool",
     "max_pool_input_grad",
+    "max_pool_pick",
     "maximum",
     "mean",
     "min",

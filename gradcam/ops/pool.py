@@ -17,6 +17,7 @@ __all__ = [
     "global_max_pool",
     "max_pool",
     "max_pool_input_grad",
+    "max_pool_pick",
     "pool_attributes",
     "pool_output_shape",
 ]
@@ -222,6 +223,47 @@ def max_pool_input_grad(
     dy = array(name, "dy", dy, like=x)
     _check_gradient(name, dy, window)
     return call("pool_max_input_grad", window.attributes, [x, dy], [x.shape])[0]
+
+
+def max_pool_pick(
+    x: object,
+    values: object,
+    kernel: int | Ints,
+    *,
+    stride: int | Ints | None = None,
+    padding: Padding = 0,
+    dilation: int | Ints = 1,
+    ceil_mode: bool = False,
+) -> NDArray[Any]:
+    """Return the elements of `values` where the windows of `x` have their maxima: the transpose of `max_pool_input_grad`.
+
+    The first maximum of a window in scan order counts, a NaN as the maximum; a window without a cell of the input gives 0.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, c, in...)
+        What is pooled.
+    values : array_like, shape (n, c, in...)
+        What is picked from, of the dtype of `x`.
+    kernel, stride, padding, dilation, ceil_mode
+        As in `max_pool`.
+
+    Returns
+    -------
+    ndarray, shape (n, c, out...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For wrong dtypes, shapes or parameters.
+    """
+    name = "max_pool_pick"
+    x = array(name, "x", x)
+    window = _Window(name, x.shape, kernel, stride, padding, dilation, ceil_mode)
+    values = array(name, "values", values, like=x)
+    if values.shape != x.shape:
+        raise ValueError(f"{name}: values: expected shape {x.shape} like x, got {values.shape}")
+    return call("pool_max_pick", window.attributes, [x, values], [window.output])[0]
 
 
 def average_pool(

@@ -53,6 +53,12 @@ def test_max_pool_is_the_reference(isa, case, dtype):
     dy = random(y.shape, dtype, 1)
     dx = pool.max_pool_input_grad(x, dy, kernel, **options(case))
     np.testing.assert_allclose(dx, reference.max_pool_input_grad(x, dy, window), **tolerance(dtype))
+    values = random(shape, dtype, 2)
+    picked = pool.max_pool_pick(x, values, kernel, **options(case))
+    assert picked.dtype == dtype
+    np.testing.assert_array_equal(picked, reference.max_pool_pick(x, values, window))
+    if dtype == "float64":  # adjoint: <dy, P v> = <P' dy, v>
+        np.testing.assert_allclose(np.vdot(dy, picked), np.vdot(dx, values), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -113,6 +119,11 @@ def test_nan_is_the_maximum_and_infinity_counts(isa, dtype, kernel, stride):
     np.testing.assert_array_equal(
         pool.max_pool_input_grad(x, dy, kernel, stride=stride, padding=1), reference.max_pool_input_grad(x, dy, window)
     )
+    values = random(x.shape, dtype, 6)
+    np.testing.assert_array_equal(
+        pool.max_pool_pick(x, values, kernel, stride=stride, padding=1), reference.max_pool_pick(x, values, window)
+    )
+    np.testing.assert_array_equal(pool.max_pool_pick(x, x, kernel, stride=stride, padding=1), y)  # its own values
     with np.errstate(invalid="ignore"):
         average = reference.average_pool(x, window)
     np.testing.assert_allclose(pool.average_pool(x, kernel, stride=stride, padding=1), average, **tolerance(dtype))
@@ -125,6 +136,8 @@ def test_padding_never_wins(isa):
     assert (pool.max_pool(x, 3, stride=2, padding=1) == -np.inf).all()
     assert pool.max_pool_input_grad(x, dy, 3, stride=2, padding=1)[0, 0, 0, 0] == 1
     assert pool.max_pool_input_grad(x, dy, 3, stride=2, padding=1).sum() == 4
+    values = np.arange(9, dtype=np.float32).reshape(x.shape)
+    assert pool.max_pool_pick(x, values, 3, stride=2, padding=1).tolist() == [[[[0, 1], [3, 4]]]]
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])
@@ -138,6 +151,7 @@ def test_the_number_of_threads_changes_no_bit(isa, monkeypatch, workers):
                 pool.max_pool(x, 3, stride=2, padding=1),
                 pool.average_pool(x, 3, stride=2, padding=1),
                 pool.max_pool_input_grad(x, dy, 3, stride=2, padding=1),
+                pool.max_pool_pick(x, -x, 3, stride=2, padding=1),
                 pool.average_pool_input_grad(dy, (13, 17), 3, stride=2, padding=1),
             ]
 
@@ -192,6 +206,12 @@ def test_bad_arrays_are_refused():
         pool.max_pool_input_grad(X, X, 2)
     with pytest.raises(TypeError, match="dy: expected float32 like the first array, got float64"):
         pool.max_pool_input_grad(X, np.zeros((1, 2, 2, 2)), 2)
+    with pytest.raises(ValueError, match=r"max_pool_pick: values: expected shape \(1, 2, 5, 5\) like x, got \(1, 2, 4, 5\)"):
+        pool.max_pool_pick(X, X[:, :, 1:], 2)
+    with pytest.raises(TypeError, match="max_pool_pick: values: expected float32 like the first array, got float64"):
+        pool.max_pool_pick(X, X.astype(float), 2)
+    with pytest.raises(ValueError, match="max_pool_pick: kernel: expected at least 1, got 0"):
+        pool.max_pool_pick(X, X, 0)
     with pytest.raises(ValueError, match="average_pool_input_grad: dy: expected shape"):
         pool.average_pool_input_grad(X, (5, 5), 2)
 
@@ -199,6 +219,7 @@ def test_bad_arrays_are_refused():
 GOOD = {"n": 1, "c": 1, "in": (4, 4), "kernel": (2, 2), "stride": (1, 1), "lo": (0, 0), "hi": (0, 0), "dilation": (1, 1)}
 HUGE = 2**62
 LARGE = 2**28
+KERNELS = ["pool_max_output", "pool_max_input_grad", "pool_max_pick", "pool_average_output", "pool_average_input_grad"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +241,7 @@ LARGE = 2**28
         ({"stride": (HUGE, 1)}, MemoryError, "overflows"),
     ],
 )
-@pytest.mark.parametrize("kernel", ["pool_max_output", "pool_max_input_grad", "pool_average_output", "pool_average_input_grad"])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_kernel_refuses_bad_attributes(kernel, change, error, message):
     a = GOOD | change
     ints = (2, a["n"], a["c"], *a["in"], *a["kernel"], *a["stride"], *a["lo"], *a["hi"], *a["dilation"], 0, 0)
@@ -238,6 +259,7 @@ def test_operands_of_good_attributes():
     ).ints
     assert ints == (1, 2, 3, 5, 2, 2, 1, 0, 1, 1, 1)
     assert _core.operands("pool_max_input_grad", _core.isa, "d", ints, ()) == ((30, 18), (30,))
+    assert _core.operands("pool_max_pick", _core.isa, "d", ints, ()) == ((30, 30), (18,))
     assert _core.operands("pool_average_input_grad", _core.isa, "d", ints, ()) == ((18,), (30,))
 
 

@@ -69,6 +69,14 @@ def max_pool_input_grad(x, dy, pool):
     return dx
 
 
+def max_pool_pick(x, values, pool):
+    y = np.zeros(pool.output_shape(x.shape))
+    for index, cells, _ in pool.windows(x.shape):
+        if cells:
+            y[index] = values[first_maximum(x, cells)]
+    return y
+
+
 def average_pool(x, pool):
     y = np.zeros(pool.output_shape(x.shape))
     for index, cells, count in pool.windows(x.shape):
