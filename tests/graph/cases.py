@@ -125,7 +125,8 @@ def _unary() -> list[Case]:
     cases = []
     for op in UNARY:
         x = positive((2, 7)) if op in ("Log", "Sqrt", "Reciprocal") else spaced((2, 9))
-        cases.append(Case(op, (x,), {"alpha": 0.0, "beta": 0.0} | parameters.get(op, {})))
+        attrs = {"alpha": 0.0, "beta": 0.0} | parameters.get(op, {})
+        cases += [Case(op, (x,), attrs), Case("UnaryGrad", (x, normal(x.shape, 1)), {"function": op} | attrs)]
     return cases
 
 
@@ -138,6 +139,9 @@ def _binary() -> list[Case]:
             left = positive(a, 1) if op == "Pow" else spaced(a, 1)
             right = positive(b, 2) if op == "Div" else normal(b, 2) + (0.1234 if op in ("Max", "Min") else 0)
             cases += [Case(op, (left, right)), Case(op, (left, right), constants=(1,))]
+            if op not in ("Add", "Sub", "Mul"):  # their gradients are sums and products again
+                operands = (left, right, normal(np.broadcast_shapes(a, b), 3))
+                cases += [Case("BinaryGrad", operands, {"function": op, "operand": operand}) for operand in "ab"]
     return cases
 
 
@@ -175,6 +179,8 @@ def _windows() -> list[Case]:
         cases += [Case("MaxPool", (spaced(shape),), attrs), Case("AveragePool", (normal(shape),), attrs)]
         g, _, _, (y,) = build(cases[-1])
         cases.append(Case("AveragePoolGrad", (normal(y.shape),), attrs | {"input_shape": shape}))
+        cases.append(Case("MaxPoolGrad", (spaced(shape), normal(y.shape, 1)), attrs))
+        cases.append(Case("MaxPoolPick", (spaced(shape), normal(shape, 1)), attrs))
     return cases
 
 
@@ -185,8 +191,12 @@ def _sums() -> list[Case]:
         cases += [Case("MatMul", (normal(a), normal(b, 1)), attrs, constants=constants) for constants in ((), (1,), (0,))]
     for shape, axes in REDUCTIONS:
         cases += [Case(op, (spaced(shape),), {"axes": axes}) for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")]
+        x, attrs = np.round(normal(shape)), {"axes": axes, "reduction": "ReduceMax"}  # with ties
+        y = x.max(axes)
+        cases.append(Case("ReduceExtremeGrad", (x, y, normal(y.shape, 1)), attrs, constants=(0, 1)))
     for shape, axis in (((2, 3, 4), 1), ((5,), 0), ((3, 1, 2), 2), ((2, 1), 1)):
         cases += [Case(op, (normal(shape),), {"axis": axis}) for op in ("Softmax", "LogSoftmax")]
+        cases += [Case("SoftmaxGrad", (normal(shape), normal(shape, 1)), {"axis": axis, "log": log}) for log in (False, True)]
     parameters = (normal((3,), 1), normal((3,), 2), normal((3,), 3), positive((3,), 4))
     cases.append(Case("BatchNorm", (normal((2, 3, 4)), *parameters), {"epsilon": 1e-3}, constants=(1, 2, 3, 4)))
     cases.append(Case("BatchNormGrad", (normal((2, 3, 4)), parameters[0], parameters[3]), {"epsilon": 1e-3}, constants=(1, 2)))

@@ -12,6 +12,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import operator, same_shape
+from gradcam.graph.ops.curvature import binary_curvature, unary_curvature
 from gradcam.ops.binary import BINARY, binary_attributes, broadcast_shape
 from gradcam.ops.unary import UNARY, unary_attributes
 
@@ -53,6 +54,14 @@ class UnaryGrad:
     """dx = f'(x) dy."""
 
     shape = staticmethod(same_shape)
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        x, first = node.inputs
+        assert x is not None
+        assert first is not None
+        function, alpha, beta = (node.attrs[name] for name in ("function", "alpha", "beta"))
+        return [unary_curvature(function, x, g.mul(first, dy), g, alpha), g.unary_grad(function, x, dy, alpha, beta)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
@@ -158,8 +167,7 @@ def _define_binary(op: str) -> None:
             a, b = node.inputs
             assert a is not None
             assert b is not None
-            da, db = _binary_gradients(op, a, b, dy, g)
-            return [None if a.data is not None else g.sum_to(da, a.shape), None if b.data is not None else g.sum_to(db, b.shape)]
+            return _summed(g, (a, b), _binary_gradients(op, a, b, dy, g))
 
         @staticmethod
         def lower(node: Node, p: PlanBuilder) -> None:
@@ -167,6 +175,12 @@ def _define_binary(op: str) -> None:
             assert a is not None
             assert b is not None
             p.step("binary_output", binary_attributes(op, a.shape, b.shape), node.inputs, node.outputs, inplace=(0,))
+
+
+def _summed(g: Builder, operands: tuple[Value, ...], gradients: tuple[Value | None, ...]) -> list[Value | None]:
+    """Sum gradients from the broadcast shape to those of the operands; None for constants."""
+    pairs = zip(operands, gradients, strict=True)
+    return [None if v.data is not None or gradient is None else g.sum_to(gradient, v.shape) for v, gradient in pairs]
 
 
 def _binary_gradients(op: str, a: Value, b: Value, dy: Value, g: Builder) -> tuple[Value, Value]:
@@ -192,6 +206,15 @@ class BinaryGrad:
     def shape(node: Node) -> Shape:
         assert node.inputs[2] is not None
         return node.inputs[2].shape
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        a, b, first = node.inputs
+        assert a is not None
+        assert b is not None
+        assert first is not None
+        da, db = binary_curvature(node.attrs["function"], node.attrs["operand"], a, b, g.mul(first, dy), g)
+        return [*_summed(g, (a, b), (da, db)), g.emit("BinaryGrad", a, b, dy, **node.attrs)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:

@@ -59,8 +59,27 @@ class MaxPoolGrad:
     shape = staticmethod(same_shape)
 
     @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        return [None, g.emit("MaxPoolPick", node.inputs[0], dy, **node.attrs)]
+
+    @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         p.step("pool_max_input_grad", _attributes(node.outputs[0].shape, node.attrs), node.inputs, node.outputs)
+
+
+@operator("MaxPoolPick")
+class MaxPoolPick(Pool):
+    """Elements of the second input where the windows of the first have their maxima: max pooling, linearised."""
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        return [None, g.emit("MaxPoolGrad", node.inputs[0], dy, **node.attrs)]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x = node.inputs[0]
+        assert x is not None
+        p.step("pool_max_pick", _attributes(x.shape, node.attrs), node.inputs, node.outputs)
 
 
 @operator("AveragePool")

@@ -76,6 +76,14 @@ class ReduceExtremeGrad:
     shape = staticmethod(same_shape)
 
     @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        """Linear in dy alone: its weights are what it makes of ones."""
+        x, y, first = node.inputs
+        assert first is not None
+        weights = g.emit("ReduceExtremeGrad", x, y, g.constant(np.ones(first.shape)), **node.attrs)
+        return [None, None, g.sum(g.mul(weights, dy), node.attrs["axes"])]
+
+    @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         attributes = reduce_attributes(_CODES[node.attrs["reduction"]], node.outputs[0].shape, node.attrs["axes"])
         p.step("reduce_extreme_input_grad", attributes, node.inputs, node.outputs)

@@ -56,6 +56,21 @@ class SoftmaxGrad:
     shape = staticmethod(same_shape)
 
     @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        """With v = `dy`: of y (dy - sum y dy), which is symmetric in dy and v, or of dy - exp(y) sum dy (log)."""
+        y, first = node.inputs
+        assert y is not None
+        assert first is not None
+        axes = (node.attrs["axis"],)
+        if node.attrs["log"]:
+            weighted = g.mul(g.emit("Exp", y, alpha=0.0, beta=0.0), dy)
+            by_y = g.scale(g.mul(weighted, g.sum(first, axes, keepdims=True)), -1)
+            return [by_y, g.sub(dy, g.sum(weighted, axes, keepdims=True))]
+        centred = g.sub(first, g.sum(g.mul(y, first), axes, keepdims=True))
+        by_y = g.sub(g.mul(dy, centred), g.mul(first, g.sum(g.mul(y, dy), axes, keepdims=True)))
+        return [by_y, g.emit("SoftmaxGrad", y, dy, **node.attrs)]
+
+    @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         attributes = softmax_attributes(node.outputs[0].shape, node.attrs["axis"], log=node.attrs["log"])
         p.step("softmax_input_grad", attributes, node.inputs, node.outputs, inplace=(1,))
