@@ -254,7 +254,7 @@ def _picture_size(job: Job) -> tuple[int, ...] | None:
 
 def _explained_as_logit(job: Job, target: Target) -> bool:
     """Whether a score stands before a final Softmax or Sigmoid rather than at the output."""
-    return target.explains_logit and not job.mode.literal_targets and job.bound.forward.is_normalised(target.output_name())
+    return target.reads_logits() and not job.mode.literal_targets and job.bound.forward.is_normalised(target.output_name())
 
 
 def _explanation(

@@ -66,20 +66,27 @@ class _Context:
         value = self.output(output)
         return value if self._literal else self.g.reshape(entering_normaliser(self.g.graph, value), value.shape)
 
+    def normaliser(self, output: str | None) -> Node | None:
+        return None if self._literal else _normaliser(self.g.graph, self.output(output))
+
     def input(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Value:
         self._count += 1
         return self.g.input(f"target.{self._count}", shape, dtype)
 
 
-def entering_normaliser(graph: Graph, value: Value) -> Value:
-    """What enters the Softmax, LogSoftmax or Sigmoid that `value` comes out of (looked up through reshapes), else `value`."""
+def _normaliser(graph: Graph, value: Value) -> Node | None:
+    """The Softmax, LogSoftmax or Sigmoid that `value` comes out of (looked up through reshapes)."""
     producers = graph.producers()
     node = producers.get(value)
     while node is not None and node.op == "Reshape" and node.inputs[0] is not None:
         node = producers.get(node.inputs[0])
-    if node is not None and node.op in _NORMALISERS and node.inputs[0] is not None:
-        return node.inputs[0]
-    return value
+    return node if node is not None and node.op in _NORMALISERS and node.inputs[0] is not None else None
+
+
+def entering_normaliser(graph: Graph, value: Value) -> Value:
+    """What enters the Softmax, LogSoftmax or Sigmoid that `value` comes out of, else `value`."""
+    node = _normaliser(graph, value)
+    return value if node is None or node.inputs[0] is None else node.inputs[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import gradcam
+from gradcam.targets import ClassScore, Probability, ReST
 
 METHODS = {"gradcam": "gradcam", "gradcampp": "gradcam++", "xgradcam": "xgradcam", "hirescam": "hirescam", "layercam": "layercam"}
+
+TARGETS = {"logit": ClassScore, "softmax": Probability, "rest": ReST}
 
 FLOAT64 = {"vgg": 1e-9, "res": 1e-9, "mob": 2e-6}
 """Bounds of float64 runs; the exporter of net_mob folded its batch normalisation in float32."""
@@ -77,6 +80,14 @@ def test_pytorch_grad_cam(network, layer, method):
         compat="pytorch-grad-cam",
     )
     close(why.map, golden[f"pgc/{layer}/{method}/final"], 5e-5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_targets_of_pytorch_grad_cam(network, target):
+    model, golden = network
+    targets = [TARGETS[target](c) for c in classes(golden)]
+    why = model.explain(golden["input"], target=targets, layer=str(golden["last/tensor"]), compat="pytorch-grad-cam")
+    close(why.map, golden[f"pgc/last/gradcam_{target}/final"], 5e-5)
 
 
 @pytest.mark.parametrize("layer", ["mid", "last"])
