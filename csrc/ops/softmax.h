@@ -4,7 +4,7 @@
  *       y = exp(x - m) / s                 m = max over the axis, s = sum exp(x - m)
  *       y = (x - m) - log(s)               with the flag log
  *   softmax_input_grad    (y, dy -> dx)    dx may be the same array as y or dy
- *       dx = y (dy - sum y dy)
+ *       dx = y (dy sum y - sum y dy)       the sum of y is 1 up to its rounding, which cancels
  *       dx = dy - exp(y) sum dy            with the flag log
  *
  * Sums are in float64, in an order that depends on `axis` and on whether inner is 1, nothing else. NaN anywhere on the

@@ -128,21 +128,24 @@ GCAM_FN(softmax_columns)(ptrdiff_t rows, ptrdiff_t step, ptrdiff_t width, int lo
     }
 }
 
+/* `total` is the sum of y, which rounding leaves beside 1. Where one y is nearly 1 and dy stands at it alone, dy - sum
+ * would be the rounding error of that y; dy total - sum is the sum of all others. */
 GCAM_INLINE real_t
-GCAM_FN(softmax_slope)(int log_flag, real_t y, real_t dy, double sum)
+GCAM_FN(softmax_slope)(int log_flag, real_t y, real_t dy, double sum, double total)
 {
-    return log_flag ? (real_t)((double)dy - (double)GCAM_FN(exp)(y) * sum) : (real_t)((double)y * ((double)dy - sum));
+    return (real_t)(log_flag ? (double)dy - (double)GCAM_FN(exp)(y) * sum : (double)y * ((double)dy * total - sum));
 }
 
 static void
 GCAM_FN(softmax_grad_row)(ptrdiff_t n, int log_flag, const real_t *y, const real_t *dy, real_t *dx)
 {
-    double lane[GCAM_SOFTMAX_LANES] = {0};
+    double lane[GCAM_SOFTMAX_LANES] = {0}, whole[GCAM_SOFTMAX_LANES] = {0};
     GCAM_FN(softmax_add)(lane, dy, log_flag ? NULL : y, n);
-    const double sum = GCAM_FN(softmax_lanes)(lane);
+    GCAM_FN(softmax_add)(whole, y, NULL, n);
+    const double sum = GCAM_FN(softmax_lanes)(lane), total = GCAM_FN(softmax_lanes)(whole);
     GCAM_INPLACE_LOOP
     for (ptrdiff_t i = 0; i < n; i++) {
-        dx[i] = GCAM_FN(softmax_slope)(log_flag, y[i], dy[i], sum);
+        dx[i] = GCAM_FN(softmax_slope)(log_flag, y[i], dy[i], sum, total);
     }
 }
 
@@ -150,18 +153,19 @@ static void
 GCAM_FN(softmax_grad_columns)(ptrdiff_t rows, ptrdiff_t step, ptrdiff_t width, int log_flag, const real_t *y,
                               const real_t *dy, real_t *dx)
 {
-    double sum[GCAM_SOFTMAX_TILE] = {0};
+    double sum[GCAM_SOFTMAX_TILE] = {0}, total[GCAM_SOFTMAX_TILE] = {0};
     for (ptrdiff_t k = 0; k < rows; k++) {
         for (ptrdiff_t j = 0; j < width; j++) {
             const ptrdiff_t i = k * step + j;
             sum[j] += log_flag ? (double)dy[i] : (double)y[i] * (double)dy[i];
+            total[j] += (double)y[i];
         }
     }
     for (ptrdiff_t k = 0; k < rows; k++) {
         GCAM_INPLACE_LOOP
         for (ptrdiff_t j = 0; j < width; j++) {
             const ptrdiff_t i = k * step + j;
-            dx[i] = GCAM_FN(softmax_slope)(log_flag, y[i], dy[i], sum[j]);
+            dx[i] = GCAM_FN(softmax_slope)(log_flag, y[i], dy[i], sum[j], total[j]);
         }
     }
 }

@@ -155,7 +155,7 @@ def _check_pooled_head(graph: Graph, score: Value, layer: Layer) -> None:
     """Refuse a layer that is not pooled over all its positions and read by linear operators alone."""
     reached = graph.downstream([layer.value])
     path = graph.upstream([score])
-    nodes = [n for n in graph.nodes if any(o in path for o in n.outputs) and any(v in reached for v in n.inputs)]
+    nodes = [n for n in graph.nodes if n.outputs[0].is_real and n.outputs[0] in path and any(v in reached for v in n.inputs)]
     space = tuple(i for i in range(1, len(layer.value.shape)) if i != layer.channel_axis)
     for node in nodes:
         if layer.value in node.inputs and not (node.op == "ReduceMean" and tuple(node.attrs["axes"]) == space):

@@ -13,7 +13,7 @@ def fem(c: CamBuilder, *, mask: str | None = None) -> CamNodes:
         raise ValueError(f"fem: compat: mode {c.mode.name!r} has no FEM")
     if chosen not in _MASKS:
         raise ValueError(f"fem: mask: expected one of {', '.join(map(repr, _MASKS))}, got {mask!r}")
-    weights, thresholds = c.g.emit_all("CamFemWeights", c.activations, variant=_MASKS.index(chosen), channel_axis=c.channel_axis)
+    weights, thresholds = c.g.emit_all("CamFemWeights", c.activations, mask=chosen, channel_axis=c.channel_axis)
     if chosen == "fraction":
         return CamNodes(raw=c.combine(weights), weights=weights)
     raw = c.g.emit("CamFemMap", weights, thresholds, c.activations, channel_axis=c.channel_axis)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradcam.compat import Mode
 from gradcam.errors import TargetError
+from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.methods.base import CamBuilder, CamNodes, gradient_method, method
 from gradcam.targets import ClassScore, Target, TargetContext, Top
@@ -59,15 +60,20 @@ class FinerScore(Target):
         # The class itself comes first even where another score equals its own.
         first = g.emit("GatherGrad", g.constant(np.ones((1, 1))), index, input_shape=scores.shape, axis=1)
         ranked = g.emit("TopKIndices", g.sub(distance, first), k=max(self.comparisons) + 1, largest=False)
-        ranks = g.reshape(g.emit("Gather", ranked, g.constant(np.asarray(self.comparisons, np.int64)), axis=1), (len(self.comparisons),))
-        others = g.emit("Gather", scores, ranks, axis=1)
+        chosen = g.constant(np.asarray(self.comparisons, np.int64))
+        others = self._chosen(g, scores, ranked, chosen)
         if self.weighting == "mean":
             score = g.sub(own, g.scale(g.reduce("ReduceMean", others, (1,), True), self.alpha))
         else:
-            shares = g.emit("Gather", g.emit("Softmax", scores, axis=1), ranks, axis=1)
+            shares = self._chosen(g, g.emit("Softmax", scores, axis=1), ranked, chosen)
             total = g.emit("Affine", g.sum(shares, (1,), True), alpha=1.0, beta=1e-9)
             score = g.emit("Div", g.sum(g.mul(shares, g.sub(own, g.scale(others, self.alpha))), (1,), True), total)
         return g.reshape(score, (1,))
+
+    def _chosen(self, g: Builder, values: Value, ranked: Value, chosen: Value) -> Value:
+        """Values (1, classes) of the classes of the chosen ranks, (1, ranks)."""
+        near = g.emit("Gather", values, g.reshape(ranked, (ranked.size,)), axis=1)
+        return g.emit("Gather", near, chosen, axis=1)
 
     def emit(self, context: TargetContext) -> Value:
         """See `Target`."""

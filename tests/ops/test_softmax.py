@@ -29,6 +29,20 @@ def test_gradients_are_central_differences(isa, log, shape, axis):
     assert_gradient(dx, lambda v: FUNCTIONS[log](v, axis), x, dy)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_gradient_of_a_saturated_softmax_keeps_its_digits(isa, axis):
+    x = np.zeros((1, 5))
+    x[0, 2] = 15  # 1 - y = 1e-6
+    dy = np.zeros((1, 5))
+    dy[0, 2] = 1
+    p = reference.softmax(x, 1)
+    want = p * (dy - p[:, 2:3])
+    want[0, 2] = p[0, 2] * (p[0, :2].sum() + p[0, 3:].sum())
+    x, dy, want = (np.ascontiguousarray(np.moveaxis(a, 1, axis)) for a in (x, dy, want))
+    y = ops.softmax(x.astype(np.float32), axis)
+    np.testing.assert_allclose(ops.softmax_input_grad(y, dy.astype(np.float32), axis), want, rtol=1e-5)
+
+
 def test_large_scores_minus_infinity_and_nan(isa):
     x = np.asarray([[1000.0, 999, -np.inf], [np.nan, 1, 2], [0, 0, 0]], np.float32)
     y = ops.softmax(x)

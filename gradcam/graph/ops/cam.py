@@ -95,7 +95,7 @@ class SmoothWeights:
     def lower(node: Node, p: PlanBuilder) -> None:
         array, axis = node.inputs[0], node.attrs["channel_axis"]
         assert array is not None
-        samples, positions = _last(node).shape[1], prod(_spatial(array, axis))
+        samples, positions = _last(node).shape[1], prod(spatial_shape(array, axis))
         attributes = smooth_attributes(
             samples, array.shape[axis], positions, axis != 1, variant=node.attrs["variant"], epsilon=node.attrs["epsilon"]
         )

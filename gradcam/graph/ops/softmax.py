@@ -57,7 +57,7 @@ class SoftmaxGrad:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        """With v = `dy`: of y (dy - sum y dy), which is symmetric in dy and v, or of dy - exp(y) sum dy (log)."""
+        """With v = `dy`: of y (dy sum y - sum y dy), which is symmetric in dy and v, or of dy - exp(y) sum dy (log)."""
         y, first = node.inputs
         assert y is not None
         assert first is not None
@@ -66,8 +66,10 @@ class SoftmaxGrad:
             weighted = g.mul(g.emit("Exp", y, alpha=0.0, beta=0.0), dy)
             by_y = g.scale(g.mul(weighted, g.sum(first, axes, keepdims=True)), -1)
             return [by_y, g.sub(dy, g.sum(weighted, axes, keepdims=True))]
-        centred = g.sub(first, g.sum(g.mul(y, first), axes, keepdims=True))
-        by_y = g.sub(g.mul(dy, centred), g.mul(first, g.sum(g.mul(y, dy), axes, keepdims=True)))
+        total, mean, other = (g.sum(x, axes, keepdims=True) for x in (y, g.mul(y, first), g.mul(y, dy)))
+        product = g.mul(first, dy)
+        spread = g.add(g.mul(product, total), g.sum(g.mul(y, product), axes, keepdims=True))
+        by_y = g.sub(spread, g.add(g.mul(dy, mean), g.mul(first, other)))
         return [by_y, g.emit("SoftmaxGrad", y, dy, **node.attrs)]
 
     @staticmethod
