@@ -22,6 +22,7 @@ __all__ = [
     "METHODS",
     "CamBuilder",
     "CamNodes",
+    "Laws",
     "Method",
     "Tail",
     "emit_cam",
@@ -173,6 +174,25 @@ class CamBuilder:
         return found.map
 
 
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """What becomes of a raw map when the same function is parametrised otherwise, or the score negated (tested).
+
+    Attributes
+    ----------
+    shift, scale, flip : {"=", "const", "changes"}
+        Each channel of the layer is shifted, multiplied by a positive number, or some by -1, and the next layer makes up for
+        it: the map stays, changes by one number at all positions, or changes otherwise.
+    negated : {"=", "L -> -L", "other map"}
+        The score is negated.
+    """
+
+    shift: Literal["=", "const", "changes"]
+    scale: Literal["=", "const", "changes"]
+    flip: Literal["=", "const", "changes"]
+    negated: Literal["=", "L -> -L", "other map"]
+
+
 Emitter = Callable[..., Any]
 """Takes a `CamBuilder` and options, and returns `CamNodes`; a layerless method is described in `gradcam.methods.fullgrad`."""
 Prepare = Callable[[dict[str, Any], int, int], dict[str, Any]]
@@ -193,6 +213,10 @@ class Method:
         What it is computed from.
     paper : str
         Where the formula comes from.
+    use : str
+        When to use it.
+    laws : Laws or None
+        How its map depends on the parametrisation; None: as the method that it builds on, or there is no such law.
     operands : mapping of str to {"channels", "map", "activations", "samples"}
         Options that are arrays, inputs of the graph: (N, C) or (C,); (N, *S); as the activations; (samples, *activations).
     prepare : callable or None
@@ -213,6 +237,8 @@ class Method:
     function: Emitter
     needs: tuple[Need, ...]
     paper: str
+    use: str
+    laws: Laws | None = None
     operands: Mapping[str, Operand] = field(default_factory=dict)
     prepare: Prepare | None = None
     options: tuple[str, ...] | None = None
@@ -245,11 +271,11 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, *, needs: tuple[Need, ...], paper: str, **fields: Any) -> Callable[[Emitter], Emitter]:
+def method(name: str, *, needs: tuple[Need, ...], paper: str, use: str, **fields: Any) -> Callable[[Emitter], Emitter]:
     """Register a function that emits a method's nodes; `fields` are those of `Method`."""
 
     def register(function: Emitter) -> Emitter:
-        METHODS[name] = Method(name, function, needs, paper, **fields)
+        METHODS[name] = Method(name, function, needs, paper, use, **fields)
         return function
 
     return register

@@ -1,7 +1,7 @@
 """CAM."""
 
 from gradcam.graph.ir import Value
-from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 
 
 @method(
@@ -10,6 +10,8 @@ from gradcam.methods.base import CamBuilder, CamNodes, method
     paper="Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, equation 2",
     operands={"weights": "channels"},
     model_gradients=True,
+    use="Networks that end in global pooling and one linear layer, of which it is the exact decomposition.",
+    laws=Laws("const", "=", "=", "L -> -L"),
 )
 def class_activation_map(c: CamBuilder, *, weights: Value | None = None) -> CamNodes:
     """``L(x) = sum_k W_k A_k(x)`` with W the class's row of the linear layer that reads the globally pooled activations."""

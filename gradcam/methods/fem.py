@@ -1,11 +1,17 @@
 """FEM, the feature explanation method."""
 
-from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 
 _MASKS = ("binary", "fraction")
 
 
-@method("fem", needs=("activations",), paper="Fuad et al., Features Understanding in 3D CNNs, IPTA 2020")
+@method(
+    "fem",
+    needs=("activations",),
+    paper="Fuad et al., Features Understanding in 3D CNNs, IPTA 2020",
+    use="What stands out from the rest of the picture, whatever the class; no gradient needed.",
+    laws=Laws("changes", "changes", "changes", "="),
+)
 def fem(c: CamBuilder, *, mask: str | None = None) -> CamNodes:
     """``L(x) = sum_k mu_k [A_k(x) >= mu_k + 2 sd_k]``; `mask="fraction"`: ``sum_k w_k A_k`` with w the share of positions above."""
     chosen = c.mode.fem_mask if mask is None else mask

@@ -106,6 +106,7 @@ def _finer(target: Target, mode: Mode, options: Mapping[str, Any]) -> Target:
     paper="Zhang et al., Finer-CAM, CVPR 2025, equation 4",
     retarget=_finer,
     options=("base", "alpha", "comparisons"),
+    use="Classes that look alike: what speaks for this one rather than for its closest rivals.",
 )
 def finer_cam(c: CamBuilder, *, base: str = "gradcam") -> CamNodes:
     """Another method (`base`) for the score ``y_c - alpha mean_j y_j`` over the classes j closest to c (`comparisons`: their ranks)."""

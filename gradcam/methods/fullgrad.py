@@ -26,6 +26,7 @@ class Term:
     needs=("gradients", "input"),
     paper="Srinivas and Fleuret, Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019, equation 8",
     layerless=True,
+    use="Evidence from all layers at once; it has no sign.",
 )
 def full_grad(g: Builder, terms: Sequence[Term], mode: Mode) -> list[Value]:
     """Sum of ``|x dS/dx|`` and ``|b dS/dz|`` for every bias b added at z; each channel is min-max scaled, resized and added."""

@@ -1,10 +1,16 @@
 """KPCA-CAM."""
 
-from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 from gradcam.methods.projection import kernel_pca
 
 
-@method("kpcacam", needs=("activations",), paper="Karmani et al., KPCA-CAM, 2024")
+@method(
+    "kpcacam",
+    needs=("activations",),
+    paper="Karmani et al., KPCA-CAM, 2024",
+    use="As Eigen-CAM, where the main structure is not linear; needs the square of the positions in memory.",
+    laws=Laws("=", "changes", "=", "="),
+)
 def kpca_cam(c: CamBuilder) -> CamNodes:
     """``L = u sqrt(lambda)`` of the first eigenpair of the centred kernel ``tanh(<X_x, X_x'> / C + 1)`` between positions."""
     if c.mode.eigen_center is None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Value
-from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 
 
 def _draw(options: dict[str, Any], pictures: int, channels: int) -> dict[str, Any]:
@@ -21,6 +21,8 @@ def _draw(options: dict[str, Any], pictures: int, channels: int) -> dict[str, An
     operands={"weights": "channels"},
     prepare=_draw,
     options=("rng",),
+    use="A baseline that every explanation must beat.",
+    laws=Laws("const", "changes", "changes", "="),
 )
 def random_cam(c: CamBuilder, *, weights: Value) -> CamNodes:
     """``L(x) = sum_k w_k A_k(x)`` with weights drawn uniformly from [-1, 1] by `rng`."""

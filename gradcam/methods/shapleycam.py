@@ -1,7 +1,7 @@
 """Shapley-CAM."""
 
 from gradcam.graph.ir import Value
-from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 
 
 @method(
@@ -9,6 +9,8 @@ from gradcam.methods.base import CamBuilder, CamNodes, method
     needs=("activations", "gradients"),
     paper="Cai, CAMs as Shapley Value-based Explainers, 2025, equation 12",
     operands={"hessian_product": "activations"},
+    use="Scores that bend, such as probabilities, where first-order weights mislead.",
+    laws=Laws("const", "=", "=", "L -> -L"),
 )
 def shapley_cam(c: CamBuilder, *, hessian_product: Value | None = None) -> CamNodes:
     """``w_k = mean_x (g - H A / 2)`` with H the Hessian of the score; for a piecewise linear score it is Grad-CAM."""

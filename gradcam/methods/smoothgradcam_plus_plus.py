@@ -1,7 +1,7 @@
 """Smooth Grad-CAM++."""
 
 from gradcam.graph.ir import Value
-from gradcam.methods.base import CamBuilder, CamNodes, method
+from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 
 _VARIANTS = {"mean": 0, "last": 1}
 
@@ -12,6 +12,8 @@ _VARIANTS = {"mean": 0, "last": 1}
     paper="Omeiza et al., Smooth Grad-CAM++, 2019, equation 7",
     operands={"gradient_samples": "samples", "last_activations": "activations"},
     options=("gradient_samples", "noise", "samples", "std", "rng"),
+    use="As Grad-CAM++, where its map is noisy; costs one run per sample.",
+    laws=Laws("changes", "=", "changes", "other map"),
 )
 def smooth_grad_cam_plus_plus(c: CamBuilder, *, gradient_samples: Value | None = None, last_activations: Value | None = None) -> CamNodes:
     """Grad-CAM++ with the powers of g averaged over gradients of noisy inputs (`noise`, or `samples` draws of `std` from `rng`)."""

@@ -10,30 +10,23 @@ from model.networks import model_bytes, normal
 from onnx import helper
 
 import gradcam
+from gradcam.methods import METHODS
+from gradcam.methods.base import Laws
 from gradcam.targets import Negative
 
 
 class Law(NamedTuple):
-    """What happens to the raw map of a method.
-
-    "=": nothing; "const": one number is added to all positions; "changes": more than that. When the score is negated:
-    "=", "L -> -L", or "other map", which is neither.
-    """
+    """What happens to the raw map of a method, as `gradcam.methods.base.Laws` says."""
 
     method: str
-    shift: str
-    scale: str
-    flip: str
-    negated: str
+    laws: Laws
     options: dict[str, Any] = {}
 
 
-LAWS = [
-    Law("gradcam", "const", "=", "=", "L -> -L"),
-    Law("gradcam++", "changes", "=", "changes", "other map"),
-    Law("xgradcam", "changes", "=", "=", "L -> -L"),
-    Law("hirescam", "changes", "=", "=", "L -> -L"),
-    Law("layercam", "changes", "=", "changes", "other map"),
+OPTIONS = {"smoothgradcam++": {"rng": 3}, "randomcam": {"rng": 3}}
+LAWS = [Law(m.name, m.laws, OPTIONS.get(m.name, {})) for m in METHODS.values() if m.laws and m.name != "cam"] + [
+    Law("eigencam", Laws("=", "changes", "=", "="), {"center": True}),
+    Law("fem", Laws("const", "changes", "changes", "="), {"mask": "fraction"}),
 ]
 IDS = [" ".join([law.method, *map(str, law.options.values())]) for law in LAWS]
 
@@ -97,7 +90,7 @@ def test_reparametrisation(law, change):
     difference = after - before
     constant = difference.mean((1, 2), keepdims=True)
     whole, rest = largest(difference, before), largest(difference - constant, before)
-    expected = getattr(law, change)
+    expected = getattr(law.laws, change)
     if expected == "=":
         assert whole.max() < EQUAL
     elif expected == "const":
@@ -112,12 +105,12 @@ def test_reparametrisation(law, change):
 def test_negated_score(law):
     before, after = raw(MODEL, law), raw(MODEL, law, Negative(CLASS))
     same, opposite = largest(after - before, before), largest(after + before, before)
-    if law.negated == "=":
+    if law.laws.negated == "=":
         assert same.max() < EQUAL
-    elif law.negated == "L -> -L":
+    elif law.laws.negated == "L -> -L":
         assert opposite.max() < EQUAL
     else:
-        assert law.negated == "other map"
+        assert law.laws.negated == "other map"
         assert min(same.min(), opposite.min()) > DIFFERENT
 
 
