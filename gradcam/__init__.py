@@ -43,6 +43,7 @@ from gradcam.preprocess import Preprocess
 from gradcam.render.overlay import overlay
 from gradcam.reparametrisation import reparametrise
 from gradcam.resampling import resize
+from gradcam.sign_report import SignReport, signs
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "ModelFormatError",
     "NonFiniteWarning",
     "Preprocess",
+    "SignReport",
     "TargetError",
     "TensorInfo",
     "UnsupportedOpError",
@@ -90,6 +92,7 @@ __all__ = [
     "set_num_threads",
     "shapley_cam",
     "show_versions",
+    "signs",
     "smooth_grad_cam_plus_plus",
     "targets",
     "threads",

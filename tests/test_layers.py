@@ -20,7 +20,7 @@ LAYERS = [
     {"smoothing"},
     {"runs"},
     {"session", "explanation"},
-    {"forward", "render", "preprocess"},
+    {"forward", "render", "preprocess", "sign_report", "sign_diagnosis", "sign_facts"},
     {"readers", "array_methods"},
     {"graph.explain_graph"},
     {"methods", "targets", "postprocessing", "localisation", "resampling"},
