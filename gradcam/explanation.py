@@ -15,17 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.compat import mode as compat_mode
-from gradcam.errors import require
+from gradcam.errors import BlankMapWarning, TargetError, require
 from gradcam.files import write_bytes
 from gradcam.postprocessing import flags as find_flags
 from gradcam.postprocessing import postprocess, warn_blank
 from gradcam.render.overlay import as_rgb, overlay
-from gradcam.targets import ClassScore, Target
+from gradcam.sign_diagnosis import BLANK, CERTAINTY, SignContext
+from gradcam.sign_facts import SignFacts, measure
+from gradcam.sign_report import SignReport
+from gradcam.targets import ClassScore, Target, Weighted
 
 if TYPE_CHECKING:
     from gradcam.preprocess import Preprocess
 
-__all__ = ["Explanation"]
+__all__ = ["Explanation", "Probe"]
+
+Probe = Callable[[Any], tuple[NDArray[Any], NDArray[Any]]]
+"""Activations and gradients (N, C, *S) of a target: one for all pictures, a list with one each, or None for those explained."""
 
 
 @dataclass(eq=False)
@@ -53,6 +59,10 @@ class Explanation:
         `numerics`: ``all_negative``, ``zero``, ``constant``, ``nonfinite``, ``degenerate_channels``, and of the eigen
         methods ``sign`` (the rule that decided it: energy, extreme or tie) and ``not_unique``. Of several layers, blank flags
         hold where they hold for all, and the numbers are sums.
+    probe : callable, optional
+        Runs the model again for activations and gradients of the layer; `signs` needs it.
+    classes : int, optional
+        Number of classes of the explained output.
     """
 
     raw: NDArray[Any] | list[NDArray[Any]]
@@ -71,9 +81,10 @@ class Explanation:
     eigen: NDArray[Any] | None = None
     aggregate: str | None = None
     finished: NDArray[Any] | None = None
-    probe: Callable[..., tuple[NDArray[Any], NDArray[Any]]] | None = field(default=None, repr=False)
     image: NDArray[np.uint8] | None = None
     preprocess: Preprocess | None = None
+    probe: Probe | None = field(default=None, repr=False, compare=False)
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         """Drop the batch axis where the caller's picture had none."""
@@ -111,7 +122,7 @@ class Explanation:
             degenerate=degenerate,
             eigen=eigen,
             finished=finished,
-            probe=None if self.probe is None else partial(_probe_one, self.probe, i),
+            probe=None if self.probe is None else partial(_probe_row, self.probe, i),
         )
 
     @property
@@ -150,11 +161,97 @@ class Explanation:
     def warn(self, function: str) -> None:
         """Issue at most one BlankMapWarning and one NonFiniteWarning."""
         mode = compat_mode(self.compat)
-        if len(self):
-            warn_blank(self.flags, relu=mode.removes_negative(self.method, self.relu), function=function, stacklevel=4)
-            if np.any(self.flags.get("not_unique", False)):
-                text = f"{function}: the two largest singular values agree: the map of '{self.method}' is not unique"
-                warnings.warn(text, UserWarning, stacklevel=4)
+        relu = mode.removes_negative(self.method, self.relu)
+        if not len(self):
+            return
+        found = self.flags
+        blank = found["zero"] | (found["all_negative"] | found["constant"]) & relu
+        if blank.any() and (why := self._why_blank(int(np.argmax(blank)))):
+            others = int(np.count_nonzero(blank)) - 1
+            which = f"image {int(np.argmax(blank))}" + (f" and {others} more" if others else "")
+            warnings.warn(f"{function}: blank map of {which}: {why}", BlankMapWarning, stacklevel=4)
+            found = found | {name: np.zeros_like(blank) for name in ("zero", "all_negative", "constant")}
+        warn_blank(found, relu=relu, function=function, stacklevel=4)
+        if np.any(found.get("not_unique", False)):
+            text = f"{function}: the two largest singular values agree: the map of '{self.method}' is not unique"
+            warnings.warn(text, UserWarning, stacklevel=4)
+
+    def _why_blank(self, picture: int) -> str:
+        """Diagnosis of one picture as a text; empty if none can be made."""
+        if self.probe is None or not isinstance(self._batch[0], np.ndarray):
+            return ""
+        try:
+            findings = self[picture].signs(compare=False).diagnosis
+        except Exception:  # the maps are done: whatever the model says to a second run, they are returned
+            return ""
+        return " ".join(f"{d.text} Try: {d.advice}" for d in findings if d.kind in BLANK)
+
+    def signs(self, *, compare: bool = True) -> SignReport:
+        """Explain where the sign of the map comes from; runs the model again for activations and gradients.
+
+        Parameters
+        ----------
+        compare : bool
+            Whether to compare with the maps of one or two other classes, which takes a run for each of them.
+
+        Returns
+        -------
+        SignReport
+            Of Grad-CAM's map at this layer, or of HiResCAM's if that is the method.
+
+        Raises
+        ------
+        ValueError
+            The explanation was not made by a model, or of several layers.
+        """
+        if not isinstance(self._batch[0], np.ndarray):
+            raise ValueError(f"signs: layer: expected one layer at a time, got {len(self._batch[0])}")
+        if self.probe is None:
+            raise ValueError(
+                "signs: expected an explanation that a model made, which can be run again for activations and gradients, "
+                "got one without a model: use gradcam.signs(activations, gradients)"
+            )
+        facts = self._measure(None)
+        probability, logit_gradient = self._saturation()
+        context = SignContext(
+            titles=tuple(self.title(i) for i in range(len(self))),
+            scores=self._batch[2],
+            probability=probability,
+            logit_gradient=logit_gradient,
+            others=self._other_maps() if compare else (),
+            layer=self.layer,
+            image=self.image,
+        )
+        return SignReport(facts, context, self.squeeze)
+
+    def _measure(self, target: Any) -> SignFacts:
+        assert self.probe is not None
+        return measure("signs", *self.probe(target), weighting="hirescam" if self.method == "hirescam" else "gradcam")
+
+    def _saturation(self) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Scores that are probabilities (else NaN), and the largest gradients of their logits if one of them is extreme."""
+        scores = np.asarray(self._batch[2], np.float64)
+        extreme = np.minimum(np.abs(scores), np.abs(1 - scores))
+        named = np.asarray([type(t).__name__ == "Probability" for t in self.target], bool)
+        classes = [_class_of(t) for t in self.target]
+        known = np.asarray([c is not None for c in classes], bool)
+        probable = known & (named | (extreme < CERTAINTY) & (not self.logit))
+        if not (probable & (extreme < 0.01)).any():
+            return (np.where(probable, scores, np.nan), None) if probable.any() else (None, None)
+        logits = [ClassScore(c or 0, output=t.output_name()) for c, t in zip(classes, self.target, strict=True)]
+        return np.where(probable, scores, np.nan), self._measure(logits).gradients.largest.max(axis=1)
+
+    def _other_maps(self) -> tuple[NDArray[Any], ...]:
+        """Raw maps of the next and of the previous class, where the targets are classes."""
+        if not len(self) or not all(isinstance(getattr(t, "c", None), int) and not hasattr(t, "d") for t in self.target):
+            return ()
+        maps = []
+        for step in (1, -1)[: 2 if self.classes is None else self.classes - 1]:
+            try:
+                maps.append(self._measure([_neighbour(t, step, self.classes) for t in self.target]).map)
+            except TargetError:  # beyond the last class, where their number is not known
+                continue
+        return tuple(maps)
 
     def title(self, picture: int = 0) -> str:
         """Name what was explained in one picture, for people."""
@@ -267,8 +364,26 @@ def _numbered(name: str, arrays: Any) -> dict[str, Any]:
     return {f"{name}.{i}": a for i, a in enumerate(arrays)} if isinstance(arrays, list) else {name: arrays}
 
 
-def _probe_one(
-    probe: Callable[..., tuple[NDArray[Any], NDArray[Any]]], picture: int, target: Any = None
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    activations, gradients = probe(target)
+def _probe_row(probe: Probe, picture: int, target: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probe of one picture of a batch."""
+    activations, gradients = probe(target[0] if isinstance(target, Sequence) and not isinstance(target, str) else target)
     return activations[picture : picture + 1], gradients[picture : picture + 1]
+
+
+def _class_of(target: Target) -> int | None:
+    """Class of a score that may be a probability: of the class itself, or a weight for one output alone."""
+    if isinstance(target, Weighted):
+        weights = np.asarray(target.array)
+        chosen = np.flatnonzero(weights)
+        return int(chosen[0]) if chosen.size == 1 and weights.ndim == 2 else None
+    c = getattr(target, "c", None)
+    return c if isinstance(c, int) and type(target).__name__ in ("ClassScore", "Probability") else None
+
+
+def _neighbour(target: Any, step: int, classes: int | None) -> Target:
+    """The same target of another class."""
+    c = target.c + step
+    if classes is None and c < 0:
+        raise TargetError("target: there is no class before the first")
+    found: Target = replace(target, c=c if classes is None else c % classes)
+    return found

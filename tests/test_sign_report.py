@@ -1,0 +1,526 @@
+"""The sign report: its numbers, its forms, and each diagnosis provoked from a model."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model.networks import Weights, conv, model_bytes, normal, resnet, vgg
+from onnx import helper
+
+import gradcam
+from gradcam.sign_diagnosis import SignContext
+from gradcam.sign_report import SignReport
+from gradcam.targets import ClassScore, Contrast, Weighted
+
+DATA = Path(str(files("gradcam") / "data"))
+
+
+def explain(model, x, target=None, *, classes="count", **keywords):
+    """An explanation that can be run again, also where the layer is no default."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = model.explain(x, target=target, **keywords)
+    layer = next(info for info in model.layers if info.name == found.layer)
+
+    def probe(target):
+        target = list(found.target) if target is None else target
+        pair = model.activations_and_gradients(x[None] if found.squeeze else x, layer=found.layer, target=target)
+        return tuple(layer.channels_first(v) for v in pair)
+
+    found.probe = probe
+    found.classes = model.outputs[0].shape[1] if classes == "count" else classes
+    return found
+
+
+def kinds(report):
+    return {d.kind for d in report.diagnosis}
+
+
+def only(report, kind):
+    (found,) = [d for d in report.diagnosis if d.kind == kind]
+    assert found.text
+    assert found.advice
+    assert found.evidence
+    return found
+
+
+def pooled(rows, *, relu=True, bias=None, shift=None, head=None, weight=None, space=(5, 6)):
+    """conv, ReLU, maybe a shift per channel (the layer "layer"), global pooling, and a linear layer with the given rows."""
+    rows = np.asarray(rows, np.float32)
+    w, channels = Weights(), rows.shape[1]
+    nodes = conv(w, "x", "conv", (2, channels))
+    if weight is not None:
+        w["conv.weight"] = np.asarray(weight, np.float32)
+    if bias is not None:
+        w["conv.bias"] = np.asarray(bias, np.float32)
+    last = "conv"
+    if relu:
+        nodes.append(helper.make_node("Relu", ["conv"], ["relu"]))
+        last = "relu"
+    w["shift"] = np.zeros((1, channels, 1, 1), np.float32) if shift is None else np.asarray(shift, np.float32).reshape(1, -1, 1, 1)
+    nodes.append(helper.make_node("Add", [last, "shift"], ["layer"]))
+    nodes.append(helper.make_node("GlobalAveragePool", ["layer"], ["gap"]))
+    nodes.append(helper.make_node("Flatten", ["gap"], ["features"]))
+    w["fc"] = rows
+    w["fc.bias"] = np.zeros(len(rows), np.float32) if shift is None else -rows @ np.asarray(shift, np.float32)
+    nodes.append(helper.make_node("Gemm", ["features", "fc", "fc.bias"], ["logits" if head else "y"], transB=1))
+    if head:
+        nodes.append(helper.make_node(head, ["logits"], ["y"]))
+    return gradcam.load(model_bytes(nodes, {"x": ["N", 2, *space]}, {"y": ["N", len(rows)]}, w))
+
+
+X = normal((3, 2, 5, 6), 7)
+ROWS = normal((4, 6), 8)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return gradcam.load(DATA / "digits.onnx")
+
+
+@pytest.fixture(scope="module")
+def scene(digits):
+    return digits.preprocess(gradcam.preprocess.open_image(DATA / "scene_1.png"))
+
+
+# --- numbers and forms
+
+
+def test_the_report_of_a_model_is_that_of_its_arrays(digits, scene):
+    why = explain(digits, scene, 5, relu=False)
+    report = why.signs()
+    a, g = digits.activations_and_gradients(scene, layer=why.layer, target=5)
+    np.testing.assert_array_equal(report.map, gradcam.signs(a, g).map)
+    np.testing.assert_array_equal(report.map, why.raw)
+    np.testing.assert_array_equal(report.channels.alpha, why.weights.astype(np.float64))
+    assert kinds(report) == set()
+
+
+def test_numbers_are_those_of_numpy():
+    a, g = normal((2, 3, 4, 5), 1, np.float64), normal((2, 3, 4, 5), 2, np.float64)
+    report = gradcam.signs(a, g)
+    raw = gradcam.cam(a, g, relu=False)
+    np.testing.assert_allclose(report.masses, np.stack([q.sum((1, 2)) for q in report.quadrants], 1), rtol=1e-12)
+    np.testing.assert_allclose(report.removed.mass, np.maximum(-raw, 0).sum((1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(report.removed.share, np.maximum(-raw, 0).sum((1, 2)) / np.abs(raw).sum((1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(report.removed.area, (raw < 0).mean((1, 2)))
+    c = report.channels
+    np.testing.assert_allclose(c.mean, a.mean((2, 3)), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(c.alpha, g.mean((2, 3)), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(c.positive, np.maximum(a, 0).sum((2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(c.negative, np.minimum(a, 0).sum((2, 3)), rtol=1e-12)
+    np.testing.assert_array_equal(c.position, np.abs(a).reshape(2, 3, -1).argmax(2))
+    np.testing.assert_allclose(c.contribution.sum(-1), c.alpha * a.sum((2, 3)), rtol=1e-12, atol=1e-14)
+
+
+def test_top_channels_are_sorted_and_placed():
+    a, g = normal((1, 30, 4, 5), 1, np.float64), normal((1, 30, 4, 5), 2, np.float64)
+    report = gradcam.signs(a, g)
+    total = g.mean((2, 3))[0] * a.sum((2, 3))[0]
+    top = report.top(4)
+    assert [t.channel for t in top.supporting] == np.argsort(-total)[:4].tolist()
+    assert [t.channel for t in top.opposing] == np.argsort(total)[:4].tolist()
+    for t in (*top.supporting, *top.opposing):
+        assert t.contribution == pytest.approx(total[t.channel])
+        assert abs(a[0, t.channel][t.position]) == np.abs(a[0, t.channel]).max()
+    assert len(report.top(100).supporting) == (total > 0).sum()
+    assert report.top(0) == ((), ())
+    with pytest.raises(ValueError, match="top: k: expected 0 or more, got -1"):
+        report.top(-1)
+
+
+def test_a_batch_is_iterable_and_its_rows_are_pictures(digits):
+    x = np.concatenate([digits.preprocess(gradcam.preprocess.open_image(DATA / f"scene_{i}.png")) for i in (1, 2)])
+    report = explain(digits, x, [0, 5]).signs()
+    assert len(report) == 2
+    for i, one in enumerate(report):
+        assert one.map.shape == report.map.shape[1:]
+        np.testing.assert_array_equal(one.map, report.map[i])
+        np.testing.assert_array_equal(one.masses, report.masses[i])
+        np.testing.assert_array_equal(one.shares, report.shares[i])
+        np.testing.assert_array_equal(one.channels.contribution, report.channels.contribution[i])
+        assert one.removed.mass == report.removed.mass[i]
+        assert one.top() == report.top(picture=i)
+        assert one.summary() == report.summary(i)
+        assert f"picture {i}: class {(0, 5)[i]}" in str(one)
+        assert str(one) in str(report)
+        assert {n: v[0] for n, v in one.flags.items()} == {n: v[i] for n, v in report.flags.items()}
+    with pytest.raises(IndexError):
+        report[2]
+
+
+def test_one_picture_without_batch_axis_and_one_row_of_a_batch(digits, scene):
+    bare = explain(digits, scene[0], 5).signs()
+    assert bare.map.ndim == 2
+    row = explain(digits, np.concatenate([scene, scene * 0.5]), 5)[1]
+    half = explain(digits, scene[0] * 0.5, 5).signs()
+    np.testing.assert_array_equal(row.signs().map, half.map)
+
+
+def test_hirescam_has_its_own_quadrants():
+    model = gradcam.load(vgg("N"))
+    x = normal((2, 2, 8, 10), 3)
+    found = explain(model, x, 1, method="hirescam", relu=False)
+    np.testing.assert_array_equal(found.signs().map, found.raw)
+    assert np.abs(explain(model, x, 1).signs().map - found.raw).max() > 0
+
+
+def test_text_and_json(digits, scene):
+    report = explain(digits, scene, 5).signs()
+    text = report.describe(2)
+    for part in (
+        "picture 0: class 5, score",
+        "16 x 16 positions, 64 channels",
+        "Q1 supporting channels, active",
+        "ReLU removes",
+        "against",
+    ):
+        assert part in text
+    assert text.count("alpha") == 4
+    record = json.loads(json.dumps(report.to_dict(2), allow_nan=False))["pictures"][0]
+    assert record["masses"]["Q4"] == pytest.approx(report.masses[0, 3])
+    assert record["target"] == "class 5"
+    assert len(record["top"]["supporting"]) == 2
+    assert record == report[0].to_dict(2)
+    assert "\n" not in report.summary()
+    assert "Q4 54%" in report.summary()
+
+
+def test_nan_is_null_in_json():
+    a = np.ones((1, 2, 3), np.float32)
+    a[0, 0, 1] = np.nan
+    report = gradcam.signs(a, a)
+    record = json.loads(json.dumps(report.to_dict(), allow_nan=False))["pictures"][0]
+    assert record["masses"]["Q1"] is None
+    assert record["removed"]["area"] == 0
+    assert "nan" in str(report)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 4, 5)])
+def test_plot(shape):
+    pytest.importorskip("matplotlib")
+    report = gradcam.signs(normal(shape, 1), normal(shape, 2))
+    for image in (None, np.zeros((8, 8), np.uint8)):
+        figure = report.plot(image)
+        figure.canvas.draw()
+        titles = [axes.get_title() for axes in figure.axes]
+        for q in range(4):
+            assert any(t.startswith(f"Q{q + 1} ") and f"({report.shares[0, q]:.0%})" in t for t in titles)
+        limits = {axes.images[0].get_clim() for axes in figure.axes if axes.images and axes.get_title() != "picture"}
+        assert len(limits) == 1  # one scale, zero in its middle
+        low, high = limits.pop()
+        assert low == -high
+    with pytest.raises(ValueError, match="plot: map: expected one or two spatial axes"):
+        gradcam.signs(normal((1, 2, 3, 3, 3)), normal((1, 2, 3, 3, 3))).plot()
+
+
+# --- what cannot be reported
+
+
+def test_without_a_model_there_is_no_report(digits, scene):
+    why = replace(explain(digits, scene, 5), probe=None)
+    with pytest.raises(ValueError, match=r"signs: expected an explanation that a model made.* use gradcam.signs"):
+        why.signs()
+
+
+def test_several_layers_are_refused(digits, scene):
+    why = explain(digits, scene, 5)
+    why._batch = ([why.raw, why.raw], *why._batch[1:])
+    with pytest.raises(ValueError, match="signs: layer: expected one layer at a time, got 2"):
+        why.signs()
+
+
+# --- diagnoses, each from a model
+
+
+def test_no_finding_for_an_ordinary_map():
+    report = explain(gradcam.load(vgg("N")), normal((1, 2, 8, 10), 3), 1, layer="relu1", relu=False).signs()
+    assert not kinds(report) & {"nonfinite", "flat", "same_for_all_classes", "constant_gradient", "saturated"}
+
+
+def test_counter_evidence_everywhere():
+    model = pooled([[-1, -2, -1], [1, 2, 1]], bias=[5, 5, 5])
+    why = explain(model, X * 0.1, 0, layer="layer")
+    report = why.signs()
+    found = only(report[0], "all_negative")
+    assert found.evidence["max"] < 0
+    assert found.evidence["share"] == pytest.approx(1)
+    assert found.evidence["Q4"] == pytest.approx(report.masses[0, 3])
+    assert "Q4, 100% of all mass" in found.text
+    assert "LayerCAM" in found.advice
+    assert "Contrast" in found.advice
+    assert report.flags["all_negative"].all()
+    assert (report.removed.share == 1).all()
+    assert (report.counterfactual.shown > 0).all()
+
+
+def test_support_below_zero():
+    model = pooled([[1, 2, 1], [0, 1, 0]], relu=False, bias=[-5, -5, -5])
+    found = only(explain(model, X * 0.1, 0, layer="layer").signs()[0], "all_negative")
+    assert abs(found.evidence["Q3"]) > abs(found.evidence["Q4"])
+    assert "Q3" in found.text
+
+
+def test_negative_through_the_choice_of_zero():
+    """A shift that the last bias takes back changes no score, but makes the map negative."""
+    c = int(np.argmax(ROWS.sum(1)))
+    plain, shifted = pooled(ROWS), pooled(ROWS, shift=-9 * np.sign(ROWS[c]))
+    np.testing.assert_allclose(shifted(X), plain(X), atol=1e-4)
+    before, after = (explain(m, X, c, layer="layer", relu=False).signs() for m in (plain, shifted))
+    assert (before.map.max((1, 2)) > 0).all()
+    assert after.map.max() < 0
+    found = only(after[1], "choice_of_zero")
+    lowest = after.channels.alpha[1] * (after.facts.activations.low[1])
+    assert found.evidence["minimum_baseline"] == pytest.approx(lowest.sum(), rel=1e-6)
+    assert found.evidence["mean_baseline"] == pytest.approx(after.map[1].mean(), rel=1e-5)
+    assert found.evidence["max_from_minimum"] == pytest.approx(before.map[1].max() - _offset(before, 1), rel=1e-4)
+    assert "choice_of_zero" not in kinds(before)
+    np.testing.assert_allclose(np.ptp(after.map - before.map, axis=(1, 2)), 0, atol=1e-5)  # one constant
+
+
+def _offset(report, i):
+    return (report.channels.alpha[i] * report.facts.activations.low[i]).sum()
+
+
+def test_zero_weights_give_a_zero_gradient():
+    model = pooled(np.zeros((3, 5)))
+    report = explain(model, X, 0, layer="layer").signs()
+    found = only(report[2], "zero_gradient")
+    assert found.evidence["gradient"] == 0
+    assert found.evidence["activation"] > 0
+    assert found.picture == 2
+    assert report.flags["zero_gradient"].all()
+    assert report.flags["zero"].all()
+    assert kinds(report) <= {"zero_gradient"}
+
+
+def test_an_inactive_layer():
+    report = explain(pooled(ROWS, bias=np.full(6, -50)), X, 0, layer="layer").signs()
+    found = only(report[0], "zero_map")
+    assert found.evidence["activation"] == 0
+    assert "none of its channels is active" in found.text
+    assert only(report[0], "dead_channels").evidence == {"constant": 6, "zero": 6, "channels": 6, "share": 1.0}
+
+
+def test_gradients_that_average_to_zero():
+    w = Weights()
+    nodes = conv(w, "x", "layer", (2, 3))
+    nodes.append(helper.make_node("Flatten", ["layer"], ["flat"]))
+    signs = np.where(np.arange(30) % 2, -1, 1).astype(np.float32)
+    w["fc"] = np.tile(signs, (2, 3))
+    nodes.append(helper.make_node("Gemm", ["flat", "fc"], ["y"], transB=1))
+    model = gradcam.load(model_bytes(nodes, {"x": ["N", 2, 5, 6]}, {"y": ["N", 2]}, w))
+    found = only(explain(model, X, 0, layer="layer").signs()[0], "zero_map")
+    assert found.evidence["gradient"] == 1
+    assert found.evidence["alpha"] == 0
+    assert "HiResCAM" in found.advice
+
+
+def test_a_flat_map():
+    weight = np.zeros((6, 2, 3, 3))
+    report = explain(pooled(ROWS, weight=weight, bias=np.arange(6) + 1), X, 1, layer="layer").signs()
+    found = only(report[0], "flat")
+    assert found.evidence["value"] == pytest.approx(ROWS[1] @ (np.arange(6) + 1) / 30, rel=1e-5)
+    assert found.evidence["varying_channels"] == 0
+    assert found.evidence["spread"] <= 1e-6 * abs(found.evidence["value"])
+    assert only(report[0], "dead_channels").evidence["zero"] == 0
+
+
+def test_one_position():
+    model = pooled(ROWS)
+    report = gradcam.signs(*model.activations_and_gradients(X, layer="gap", target=0))
+    found = only(report[0], "one_position")
+    assert found.evidence == {"positions": 1, "map": pytest.approx(report.map[0, 0, 0])}
+    assert not kinds(report) & {"flat", "constant_gradient", "dead_channels", "same_for_all_classes"}
+
+
+def test_one_map_for_all_classes():
+    same = pooled(np.outer([1, 2, 0.5, 3], ROWS[0]))
+    found = only(explain(same, X, 1, layer="layer").signs()[0], "same_for_all_classes")
+    assert found.evidence["classes"] == 2
+    assert found.evidence["correlation"] > 0.9999
+    assert "Contrast" in found.advice
+    assert "same_for_all_classes" not in kinds(explain(pooled(ROWS), X, 1, layer="layer").signs())
+    opposite = pooled(np.outer([1, -1, 1], ROWS[0]))
+    assert "same_for_all_classes" not in kinds(explain(opposite, X, 0, layer="layer").signs())
+    assert "same_for_all_classes" not in kinds(explain(same, X, 1, layer="layer").signs(compare=False))
+
+
+@pytest.mark.parametrize(("target", "classes", "asked"), [(0, 4, 2), (3, 4, 2), (0, None, 1), (3, None, 1), (2, None, 2), (1, 1, 0)])
+def test_other_classes_are_found(target, classes, asked):
+    why = explain(pooled(ROWS), X, target, layer="layer", classes=classes)
+    runs = []
+    probe = why.probe
+    why.probe = lambda t: runs.append(t) or probe(t)
+    assert len(why.signs().context.others) == asked
+    for row in runs[1:]:
+        assert all(isinstance(t, ClassScore) and t.c != target for t in row)
+
+
+def test_two_classes_are_compared_once():
+    why = explain(pooled(ROWS[:2]), X, 1, layer="layer")
+    assert len(why.signs().context.others) == 1
+    assert len(explain(pooled(ROWS), X, Contrast(0, 1), layer="layer").signs().context.others) == 0
+
+
+def saturated():
+    return pooled(np.asarray(ROWS) * 4000, head="Softmax", bias=np.full(6, 1.0))
+
+
+def test_a_saturated_probability():
+    model = saturated()
+    logits = explain(model, X, None, layer="layer")
+    c = logits.target[0].c
+    one_hot = np.eye(4, dtype=np.float32)[[t.c for t in logits.target]]
+    why = explain(model, X, Weighted(one_hot), layer="layer")
+    assert why.score[0] == pytest.approx(1)
+    report = why.signs()
+    found = only(report[0], "saturated")
+    assert found.evidence["ratio"] < 1e-3
+    assert found.evidence["logit_gradient"] == pytest.approx(np.abs(ROWS[c]).max() * 4000 / 30, rel=1e-5)
+    assert "LogProbability" in found.advice
+    assert "saturated" not in kinds(logits.signs())
+
+
+def test_an_ordinary_probability_is_not_saturated():
+    model = pooled(ROWS, head="Softmax")
+    why = explain(model, X, Weighted(np.eye(4, dtype=np.float32)[[1]]), layer="layer")
+    assert 0.01 < why.score[0] < 0.99
+    assert "saturated" not in kinds(why.signs())
+
+
+def test_a_logit_that_happens_to_be_one_is_not_saturated():
+    model = pooled(np.eye(3, 6))
+    why = explain(model, X, 0, layer="layer")
+    why._batch = (why._batch[0], why._batch[1], np.ones(3))
+    assert why._saturation()[0] is not None  # it looks like a probability of 1, until the logit is asked
+    assert "saturated" not in kinds(why.signs())
+
+
+def test_saturation_from_numbers_alone():
+    a, g = normal((2, 3, 4, 5), 1), normal((2, 3, 4, 5), 2) * np.float32(1e-9)
+    facts = gradcam.signs(a, g).facts
+    report = SignReport(facts, SignContext(probability=np.array([1 - 1e-9, 0.9])))
+    assert [d.picture for d in report.diagnosis if d.kind == "saturated"] == [0]
+
+
+def test_nan_in_the_picture():
+    x = X.copy()
+    x[1, 0, 2, 2] = np.nan
+    report = explain(pooled(ROWS), x, 0, layer="layer").signs()
+    assert "nonfinite" not in kinds(report[0])
+    found = only(report[1], "nonfinite")
+    assert found.evidence["activations_channels"] == 6
+    assert found.evidence["activations"] == 54  # nine positions around it, in each channel
+    assert found.evidence["map"] == 9
+    assert found.evidence["gradients"] == 0
+    assert "activations (channel 0, 1, 2, 3, 4, ...)" in found.text
+    assert report.flags["nonfinite"].tolist() == [0, 9, 0]
+
+
+def test_nan_in_the_gradient_names_its_channel():
+    a, g = normal((1, 4, 3, 3), 1), normal((1, 4, 3, 3), 2)
+    g[0, 2, 1, 1] = np.inf
+    found = only(gradcam.signs(a, g), "nonfinite")
+    assert found.evidence == {
+        "map": 9,
+        "activations": 0,
+        "activations_channels": 0,
+        "gradients": 1,
+        "gradients_channels": 1,
+        "gradients_first_channel": 2,
+    }
+
+
+def test_a_gradient_that_is_constant_over_positions():
+    model = gradcam.load(resnet())
+    x = normal((2, 3, 16, 16), 3)
+    report = explain(model, x, 2).signs()
+    found = only(report[1], "constant_gradient")
+    assert found.evidence["spread"] <= 1e-6 * found.evidence["gradient"]
+    maps = [explain(model, x, 2, method=m, relu=False).raw for m in ("gradcam", "hirescam", "xgradcam")]
+    for other in maps[1:]:
+        np.testing.assert_allclose(other, maps[0], atol=1e-5 * np.abs(maps[0]).max())
+    assert "constant_gradient" not in kinds(explain(gradcam.load(vgg("N")), normal((1, 2, 8, 10), 3), 1).signs())
+
+
+def test_dead_channels():
+    bias = [0, 0, -50, -50, 0, 0]
+    found = only(explain(pooled(ROWS, bias=bias), X, 0, layer="layer").signs()[0], "dead_channels")
+    assert found.evidence == {"constant": 2, "zero": 2, "channels": 6, "share": pytest.approx(1 / 3)}
+    one = explain(pooled(ROWS, bias=[0, 0, -50, 0, 0, 0]), X, 0, layer="layer").signs()
+    assert "dead_channels" not in kinds(one)
+    assert one.flags["dead_channels"].tolist() == [1, 1, 1]
+
+
+# --- the warning says the same
+
+
+def negative(pictures=X * 0.1):
+    return explain(pooled([[-1, -2, -1], [1, 2, 1]], bias=[5, 5, 5]), pictures, 0, layer="layer")
+
+
+def caught(why):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        why.warn("explain")
+    return found
+
+
+def test_a_blank_map_warns_with_its_diagnosis():
+    why = negative()
+    (warning,) = caught(why)
+    assert warning.category is gradcam.BlankMapWarning
+    text = str(warning.message)
+    assert text.startswith("explain: blank map of image 0 and 2 more: the map is nowhere positive")
+    found = only(why.signs()[0], "all_negative")
+    assert found.text in text
+    assert found.advice in text
+
+
+def test_the_first_blank_picture_is_diagnosed():
+    x = X.copy() * 0.1
+    why = explain(pooled([[-1, -2, -1], [1, 2, 1]], bias=[5, 5, 5]), x, [1, 0, 1], layer="layer")
+    (warning,) = caught(why)
+    assert str(warning.message).startswith("explain: blank map of image 1: the map is nowhere positive")
+
+
+def test_a_signed_map_is_not_blank_for_being_negative():
+    assert caught(replace(negative(), relu=False)) == []
+
+
+def test_nonfinite_maps_still_warn():
+    x = X * np.float32(0.1)
+    x[2, 0, 0, 0] = np.nan
+    assert {w.category for w in caught(negative(x))} == {gradcam.BlankMapWarning, gradcam.NonFiniteWarning}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, gradcam.TargetError])
+def test_a_model_that_fails_the_second_time_spoils_nothing(error):
+    def fail(_):
+        raise error("no")
+
+    why = replace(negative(), probe=fail)
+    (warning,) = caught(why)
+    assert "nowhere positive (relu=False shows it) for images 0, 1, 2" in str(warning.message)
+
+
+def test_a_warning_made_an_error_is_raised():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", gradcam.BlankMapWarning)
+        with pytest.raises(gradcam.BlankMapWarning, match="nowhere positive"):
+            negative().warn("explain")
+
+
+def test_only_blank_maps_run_the_model_again():
+    runs = []
+    model = pooled(np.abs(ROWS))
+    why = replace(explain(model, X, 0, layer="layer"), probe=lambda t: runs.append(t))
+    assert caught(why) == []
+    assert runs == []
