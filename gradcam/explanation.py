@@ -96,6 +96,10 @@ class Explanation:
         """Pickle the results, not the way back to the model."""
         return {**self.__dict__, "probe": None}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model behind: a copy in another process cannot run it."""
+        return vars(self) | {"probe": None}
+
     def __repr__(self) -> str:
         what = self.title(0) if len(self) else "nothing"
         shape = ", ".join(str(raw.shape) for raw in (self.raw if isinstance(self.raw, list) else [self.raw]))

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradcam.errors import require
 from gradcam.postprocessing import flags as find_flags
-from gradcam.render.colormap import colormap
+from gradcam.render.signs import plot_signs
 from gradcam.sign_diagnosis import Diagnosis, SignContext, diagnose
 from gradcam.sign_facts import SignFacts, Weighting, measure
 
@@ -309,36 +308,7 @@ class SignReport:
             Matplotlib is not installed.
         """
         one = self if self.squeeze else self[picture]
-        if one.map.ndim > 2:
-            raise ValueError(f"plot: map: expected one or two spatial axes, got shape {one.map.shape}")
-        figure = require("matplotlib.figure", "plot").Figure(figsize=(9.5, 6.2), layout="constrained")
-        table = require("matplotlib.colors", "plot").ListedColormap(colormap("diverging") / 255)
-        axes = figure.subplots(2, 3)
-        q = one.quadrants
-        image = one.context.image if image is None else image
-        peak = max((float(np.abs(v[np.isfinite(v)]).max(initial=0)) for v in (one.map, *q)), default=0) or 1.0
-        places = {(0, 1): 0, (0, 2): 1, (1, 1): 2, (1, 2): 3}
-        drawn = [((1, 0), "signed map = Q1 + Q2 + Q3 + Q4", one.map)]
-        drawn += [
-            (place, f"Q{i + 1} {QUADRANTS[i]}\n{_signed(one.masses[i], 3)} ({one.shares[i]:.0%})", q[i]) for place, i in places.items()
-        ]
-        if image is None:
-            drawn.append(((0, 0), "what the ReLU leaves", np.where(one.map < 0, 0, one.map)))
-        else:
-            axes[0, 0].imshow(np.asarray(image), cmap="gray")
-            axes[0, 0].set_title("picture", fontsize=10)
-        for place, title, values in drawn:
-            shown = axes[place].imshow(
-                np.atleast_2d(values), cmap=table, vmin=-peak, vmax=peak, aspect="equal" if values.ndim == 2 else "auto"
-            )
-            axes[place].set_title(title, fontsize=10)
-        for one_axes in axes.flat:
-            one_axes.set_xticks([])
-            one_axes.set_yticks([])
-        figure.colorbar(shown, ax=axes, shrink=0.6, label="against  <  0  <  for")
-        if one.context.titles:
-            figure.suptitle(one.context.titles[0])
-        return figure
+        return plot_signs(one, one.context.image if image is None else image)
 
 
 def _signed(value: float, digits: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 from dataclasses import replace
 from importlib.resources import files
@@ -227,6 +228,15 @@ def test_without_a_model_there_is_no_report(digits, scene):
     why = replace(explain(digits, scene, 5), probe=None)
     with pytest.raises(ValueError, match=r"signs: expected an explanation that a model made.* use gradcam.signs"):
         why.signs()
+
+
+def test_a_pickled_explanation_leaves_the_model_behind(digits, scene):
+    why = explain(digits, scene, 5)
+    copy = pickle.loads(pickle.dumps(why))
+    assert copy.probe is None
+    assert why.probe is not None
+    assert copy.raw.tobytes() == why.raw.tobytes()
+    assert copy[0].map.tobytes() == why[0].map.tobytes()
 
 
 def test_several_layers_are_refused(digits, scene):
