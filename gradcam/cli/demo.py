@@ -13,11 +13,11 @@ import numpy as np
 from gradcam.files import write_bytes
 from gradcam.model import load
 from gradcam.preprocess import open_image
-from gradcam.render.figure import encode_png, panel
-from gradcam.render.overlay import overlay
+from gradcam.render.figure import Scale, encode_png, panel
+from gradcam.render.signs import sign_cells, signs_peak
 
 NAME = "demo"
-HELP = "explain the bundled model on a bundled scene with several digits, and draw one PNG"
+HELP = "explain the bundled model on a bundled scene with several digits, and draw one PNG: evidence, and where its sign comes from"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,18 +34,21 @@ def run(arguments: argparse.Namespace) -> int:
     present = json.loads((data / "scenes.json").read_text())[f"scene_{arguments.scene}.png"]["digits"]
     x = model.preprocess(scene)[0]
     found = model.explain_many(x, present)
-    signed = model.explain_many(x, present, relu=False)
-    contested = min(range(len(present)), key=lambda i: float(signed[i].map.min()))  # the digit with the strongest counter-evidence
+    reports = [e.signs()[0] for e in found]
+    contested = max(range(len(present)), key=lambda i: float(reports[i].removed.share))  # most of its evidence is outweighed
+    report = reports[contested]
     large = np.kron(scene, np.ones((4, 4), np.uint8))
-    pictures = [("the scene", large)]
-    pictures += [(f"evidence for {digit}", e.overlay(large)) for digit, e in zip(present, found, strict=True)]
-    pictures.append((f"for and against {present[contested]}", overlay(large, signed[contested].map, alpha=0.6)))
-    half = (len(pictures) + 1) // 2
-    write_bytes(arguments.output, encode_png(panel([pictures[:half], pictures[half:]], signed="signed map")))
+    evidence = [("the scene", large)]
+    evidence += [(f"evidence for {digit}", e.overlay(large)) for digit, e in zip(present, found, strict=True)]
+    (title, signed), *quadrants = sign_cells(report, large)
+    for_and_against = (title.replace("signed map", f"for and against {present[contested]}"), signed)
+    scale = Scale(f"digit {present[contested]}: signed map = Q1 + Q2 + Q3 + Q4, all on one scale", signs_peak(report))
+    write_bytes(arguments.output, encode_png(panel([evidence, [for_and_against, *quadrants]], signed=scale)))
     seen = np.flatnonzero(np.asarray(model(x)) > 0)
     print(f"digits in the scene: {', '.join(map(str, sorted(present)))}; the model sees: {', '.join(map(str, seen))}")
     for digit, e in zip(present, found, strict=True):
         row, column = np.unravel_index(int(np.argmax(e.map)), e.map.shape)
         print(f"digit {digit}: score {float(e.score):.2f}, strongest evidence at row {row}, column {column}")
+    print(f"digit {present[contested]}: {report.summary()}")
     print(f"wrote {Path(arguments.output)}")
     return 0
