@@ -158,7 +158,7 @@ def _saturated(p: _Picture) -> Iterator[Diagnosis]:
         f"the explained score is a probability of {probability:.9g}, where the softmax is saturated: its gradient is at most {peak:.3g}"
         f"{against}. Small changes of the layer hardly change it, so the map is blank or made of rounding errors.",
         evidence,
-        "explain the logit (ClassScore) or the LogProbability of the class instead of its probability.",
+        "explain the logit (ClassScore) instead of the probability; LogProbability keeps its gradient too where the probability is near 0.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 from dataclasses import replace
 from importlib.resources import files
@@ -15,7 +16,7 @@ from model.networks import Weights, conv, model_bytes, normal, resnet, vgg
 from onnx import helper
 
 import gradcam
-from gradcam.sign_diagnosis import SignContext
+from gradcam.sign_diagnosis import BLANK, SignContext
 from gradcam.sign_report import SignReport
 from gradcam.targets import ClassScore, Contrast, Weighted
 
@@ -534,3 +535,11 @@ def test_only_blank_maps_run_the_model_again():
     why = replace(explain(model, X, 0, layer="layer"), probe=lambda t: runs.append(t))
     assert caught(why) == []
     assert runs == []
+
+
+def test_every_diagnosis_has_a_section_of_the_documentation():
+    root = Path(__file__).resolve().parent.parent
+    source = (root / "gradcam" / "sign_diagnosis.py").read_text()
+    told = set(re.findall(r"^### `(\w+)`$", (root / "docs" / "signs.md").read_text(), re.MULTILINE))
+    assert told == set(re.findall(r'yield Diagnosis\(\s*"(\w+)"', source))
+    assert set(BLANK) < told
