@@ -288,10 +288,17 @@ def _explanation(
         eigen=next(iter(column.each("eigen")), None),
         finished=finished,
         probe=partial(_probe, job, labels, row) if len(job.layers) == 1 else None,
+        classes=_classes(job, row),
     )
 
 
-def _probe(job: Job, labels: Labels, row: Sequence[Target], target: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
+def _classes(job: Job, row: Sequence[Target]) -> int | None:
+    """Number of classes of the explained output."""
+    shape = job.bound.forward.output(row[0].output_name()).shape if row else ()
+    return shape[1] if len(shape) > 1 else 1
+
+
+def _probe(job: Job, labels: Labels, row: Sequence[Target], target: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Activations and gradients of the layer, channels first, for the explained targets or another one."""
     activations, gradients = gradients_of(job, row if target is None else _resolve(labels, job.bound, target, job.mode))
     axis = job.layers[0].channel_axis

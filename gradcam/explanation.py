@@ -93,10 +93,6 @@ class Explanation:
             self.raw, self.weights, self.score = (_each(operator.itemgetter(0), a) for a in self._batch)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the results, not the way back to the model."""
-        return {**self.__dict__, "probe": None}
-
-    def __getstate__(self) -> dict[str, Any]:
         """Leave the model behind: a copy in another process cannot run it."""
         return vars(self) | {"probe": None}
 

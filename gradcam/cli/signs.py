@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BlankMapWarning)  # the report says the same
             found = model.explain_many(
-                tensor[0], _model.targets(arguments), layer=arguments.layer, relu=False, num_threads=arguments.num_threads
+                tensor[0], _model.targets(arguments), layer=_model.layer(arguments), relu=False, num_threads=arguments.num_threads
             )
         for explanation in found:
             if not first and not arguments.json:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradcam.errors import require
-from gradcam.postprocessing import resize
+from gradcam.resampling import resize
 from gradcam.render.colormap import NO_DATA, colorize, colormap
 from gradcam.render.figure import Scale, panel
 from gradcam.render.overlay import as_rgb

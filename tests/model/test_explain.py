@@ -168,7 +168,7 @@ def test_map_of_an_input_with_symbolic_size():
 def test_blank_map_warns_once_and_sets_a_flag():
     x = normal((3, 3, 16, 16))
     zero = targets.Weighted(np.zeros((1, 5)))
-    with pytest.warns(gradcam.BlankMapWarning, match="explain: blank map: the raw map is zero everywhere for images 0, 1, 2") as caught:
+    with pytest.warns(gradcam.BlankMapWarning, match="explain: blank map of image 0 and 2 more: the gradient is 0 everywhere") as caught:
         why = RESNET.explain(x, target=zero)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -184,7 +184,7 @@ def test_all_negative_map_is_blank_after_relu_only():
     nodes += [helper.make_node("Flatten", ["gap"], ["f"]), helper.make_node("MatMul", ["f", "minus"], ["y"])]
     model = gradcam.load(model_bytes(nodes, {"x": ["N", 2, 5, 5]}, {"y": ["N", 2]}, w))
     x = normal((1, 2, 5, 5))
-    with pytest.warns(gradcam.BlankMapWarning, match="nowhere positive \\(relu=False shows it\\)"):
+    with pytest.warns(gradcam.BlankMapWarning, match="nowhere positive .* Try: relu=False"):
         why = model.explain(x, target=0, layer="positive")
     assert why.flags["all_negative"].tolist() == [True]
     assert not why.map.any()

@@ -118,7 +118,7 @@ def test_layer_after_which_nothing_depends_on_it_has_no_gradient():
     a, g = model.activations_and_gradients(x, layer="other", target=1)
     assert a.any()
     assert not g.any()
-    with pytest.warns(gradcam.BlankMapWarning, match="zero everywhere"):
+    with pytest.warns(gradcam.BlankMapWarning, match="the gradient is 0 everywhere"):
         model.explain(x, layer="other", target=1)
 
 
