@@ -22,7 +22,9 @@
  *
  * All sums are in double with one rounding at the end. A sum over positions has GCAM_CAM_LANES partial sums (x goes to
  * number x % GCAM_CAM_LANES, in ascending order), added pairwise at the end; a sum over channels has one accumulator
- * and ascending k. So a result has the same bits for every layout, number of workers and ISA (without contraction). */
+ * and ascending k. In variant 0 of cam_plusplus_weights on float32, positions x and x + GCAM_CAM_LANES of a whole run
+ * of 2 GCAM_CAM_LANES are one term r / d + r' / d' = (r d' + r' d) / (d d'), with r = 0 and d = 1 where a term is 0. So
+ * a result has the same bits for every layout, number of workers and ISA (without contraction). */
 #ifndef GCAM_CAM_CAM_H
 #define GCAM_CAM_CAM_H
 
@@ -56,6 +58,7 @@ typedef enum {
     GCAM_CAM_VALUE,     /* p */
     GCAM_CAM_CUBE,      /* R(p)^3 */
     GCAM_CAM_CANCELLED, /* R(p) / (2 + R(p) s); and the number of terms dropped */
+    GCAM_CAM_SHARE,     /* the first of these for s >= 0, where none is dropped */
     GCAM_CAM_DAMPED,    /* R(p) p^2 / (2 p^2 + s p^3 + epsilon) */
     GCAM_CAM_MOMENTS,   /* p q; q; |q| */
 } gcam_cam_sum;

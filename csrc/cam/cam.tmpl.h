@@ -1,22 +1,27 @@
 /* Kernels of cam/cam.h that sum over positions: the weights of channels. All arithmetic is in vectors of doubles.
  * Functions that take `what` are inlined with a constant, and so specialised. */
 
+#if defined(__clang__)
+#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (gcam_mask_f64){__VA_ARGS__})
+#endif
+
 /* n numbers (all lanes if n >= GCAM_LANES_F64, else zeros behind them); a stride of 0 repeats one. */
 GCAM_INLINE gcam_vec_f64
 GCAM_FN(cam_load)(const real_t *p, ptrdiff_t stride, ptrdiff_t n)
 {
-    typedef real_t numbers __attribute__((vector_size(GCAM_LANES_F64 * sizeof(real_t))));
-    numbers v = {0};
     if (stride == 1 && n >= GCAM_LANES_F64) {
-        memcpy(&v, p, sizeof v);
-    } else if (stride == 0) {
-        return gcam_set1_f64((double)*p);
-    } else {
-        for (ptrdiff_t i = 0; i < GCAM_LANES_F64 && i < n; i++) {
-            v[i] = p[i * stride];
-        }
+        return V(widen)(p);
     }
-    return __builtin_convertvector(v, gcam_vec_f64);
+    if (stride == 0) {
+        return gcam_set1_f64((double)*p);
+    }
+    real_t numbers[GCAM_LANES_F64] = {0};
+    for (ptrdiff_t i = 0; i < GCAM_LANES_F64 && i < n; i++) {
+        numbers[i] = p[i * stride];
+    }
+    return V(widen)(numbers);
 }
 
 /* v where the mask is set, else 0. */
@@ -38,6 +43,40 @@ GCAM_FN(cam_sums)(gcam_cam_sum what)
     return what == GCAM_CAM_MOMENTS ? 3 : what == GCAM_CAM_CANCELLED ? 2 : 1;
 }
 
+/* R(p) and 2 + R(p) s, or 0 and 1 where that is cancelled; and which are. */
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_fraction)(gcam_cam_sum what, gcam_vec_f64 p, gcam_vec_f64 s, gcam_vec_f64 *above, gcam_vec_f64 *below)
+{
+    *above = gcam_relu_f64(p);
+    *below = 2.0 + *above * s;
+    if (what == GCAM_CAM_SHARE) {
+        return (gcam_vec_f64){0};
+    }
+    const gcam_vec_f64 one = gcam_set1_f64(1), bound = 1e-12 * (2.0 + GCAM_FN(cam_abs)(*above * s));
+    const gcam_mask_f64 cancelled = (GCAM_FN(cam_abs)(*below) <= bound) & (bound < (double)INFINITY);
+    const gcam_vec_f64 dropped = GCAM_FN(cam_keep)(cancelled, one);
+    *above = GCAM_FN(cam_keep)(~cancelled, *above);
+    *below = (gcam_vec_f64)((gcam_mask_f64)GCAM_FN(cam_keep)(~cancelled, *below) | (gcam_mask_f64)dropped);
+    return dropped;
+}
+
+GCAM_INLINE bool
+GCAM_FN(cam_in_pairs)(gcam_cam_sum what)
+{
+    return sizeof(real_t) == sizeof(float) && (what == GCAM_CAM_CANCELLED || what == GCAM_CAM_SHARE);
+}
+
+/* The terms of two positions as one: a division is most of the work. The products of doubles made of floats do not
+ * overflow. */
+GCAM_INLINE void
+GCAM_FN(cam_pair_terms)(gcam_cam_sum what, gcam_vec_f64 p, gcam_vec_f64 q, gcam_vec_f64 s, gcam_vec_f64 terms[3])
+{
+    gcam_vec_f64 p_above, p_below, q_above, q_below;
+    terms[1] = GCAM_FN(cam_fraction)(what, p, s, &p_above, &p_below);
+    terms[1] += GCAM_FN(cam_fraction)(what, q, s, &q_above, &q_below);
+    terms[0] = (p_above * q_below + q_above * p_below) / (p_below * q_below);
+}
+
 GCAM_INLINE void
 GCAM_FN(cam_sum_terms)(gcam_cam_sum what, double epsilon, gcam_vec_f64 p, gcam_vec_f64 q, gcam_vec_f64 s,
                        gcam_vec_f64 terms[3])
@@ -47,11 +86,10 @@ GCAM_FN(cam_sum_terms)(gcam_cam_sum what, double epsilon, gcam_vec_f64 p, gcam_v
         terms[0] = p;
     } else if (what == GCAM_CAM_CUBE) {
         terms[0] = r * r * r;
-    } else if (what == GCAM_CAM_CANCELLED) {
-        const gcam_vec_f64 divisor = 2.0 + r * s, bound = 1e-12 * (2.0 + GCAM_FN(cam_abs)(r * s));
-        const gcam_mask_f64 cancelled = (GCAM_FN(cam_abs)(divisor) <= bound) & (bound < (double)INFINITY);
-        terms[0] = GCAM_FN(cam_keep)(~cancelled, r / divisor);
-        terms[1] = GCAM_FN(cam_keep)(cancelled, gcam_set1_f64(1));
+    } else if (what == GCAM_CAM_CANCELLED || what == GCAM_CAM_SHARE) {
+        gcam_vec_f64 above, below;
+        terms[1] = GCAM_FN(cam_fraction)(what, p, s, &above, &below);
+        terms[0] = above / below;
     } else if (what == GCAM_CAM_DAMPED) {
         const gcam_vec_f64 square = p * p, share = square / (2.0 * square + s * (square * p) + epsilon);
         terms[0] = r * GCAM_FN(cam_keep)(p != (gcam_vec_f64){0}, share);
@@ -62,50 +100,140 @@ GCAM_FN(cam_sum_terms)(gcam_cam_sum what, double epsilon, gcam_vec_f64 p, gcam_v
     }
 }
 
-/* The sums of one channel: out[0], out[GCAM_CAM_BLOCK], ... */
+/* Lane j of row i becomes lane i of row j: blocks of 1 x 1, 2 x 2, ... numbers change places. */
 GCAM_INLINE void
-GCAM_FN(cam_sum_row)(gcam_cam_sum what, double epsilon, ptrdiff_t positions, const real_t *p, ptrdiff_t px,
-                     const real_t *q, ptrdiff_t qx, double s, double *out)
+GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
 {
-    enum { VECTORS = GCAM_CAM_LANES / GCAM_LANES_F64 };
+#define GCAM_CAM_SWAP(distance, LOW, HIGH)                                                                             \
+    for (int i = 0; i < GCAM_LANES_F64; i++) {                                                                         \
+        if ((i & (distance)) == 0) {                                                                                   \
+            const gcam_vec_f64 low = rows[i], high = rows[i + (distance)];                                             \
+            rows[i] = GCAM_CAM_SHUFFLE(low, high, LOW);                                                                \
+            rows[i + (distance)] = GCAM_CAM_SHUFFLE(low, high, HIGH);                                                  \
+        }                                                                                                              \
+    }
+#define GCAM_CAM_LIST(...) __VA_ARGS__
+#if GCAM_LANES_F64 == 2
+    GCAM_CAM_SWAP(1, GCAM_CAM_LIST(0, 2), GCAM_CAM_LIST(1, 3))
+#elif GCAM_LANES_F64 == 4
+    GCAM_CAM_SWAP(1, GCAM_CAM_LIST(0, 4, 2, 6), GCAM_CAM_LIST(1, 5, 3, 7))
+    GCAM_CAM_SWAP(2, GCAM_CAM_LIST(0, 1, 4, 5), GCAM_CAM_LIST(2, 3, 6, 7))
+#elif GCAM_LANES_F64 == 8
+    GCAM_CAM_SWAP(1, GCAM_CAM_LIST(0, 8, 2, 10, 4, 12, 6, 14), GCAM_CAM_LIST(1, 9, 3, 11, 5, 13, 7, 15))
+    GCAM_CAM_SWAP(2, GCAM_CAM_LIST(0, 1, 8, 9, 4, 5, 12, 13), GCAM_CAM_LIST(2, 3, 10, 11, 6, 7, 14, 15))
+    GCAM_CAM_SWAP(4, GCAM_CAM_LIST(0, 1, 2, 3, 8, 9, 10, 11), GCAM_CAM_LIST(4, 5, 6, 7, 12, 13, 14, 15))
+#endif
+#undef GCAM_CAM_LIST
+#undef GCAM_CAM_SWAP
+}
+
+/* Channels whose sums are taken side by side, so that no addition waits for the one before. */
+enum { GCAM_FN(cam_chains) = GCAM_LANES_F64 > 2 ? GCAM_LANES_F64 / 2 : 1 };
+
+/* Partial sums of the channels first, first + 1, ...: sums[m][j W + first + r] has those of the lanes j W, j W + 1, ...
+ * Of positions that do not fill the lanes the terms only, in `last`: whole vectors that end with the row; where there
+ * are not so many positions, a part of one. Channels from n on are channel n - 1 once more. */
+GCAM_INLINE void
+GCAM_FN(cam_sum_strip)(gcam_cam_sum what, double epsilon, ptrdiff_t first, ptrdiff_t n, ptrdiff_t positions,
+                       const real_t *p, gcam_cam_strides ps, const real_t *q, gcam_cam_strides qs, const double *s,
+                       gcam_vec_f64 sums[3][GCAM_CAM_LANES], gcam_vec_f64 last[3][GCAM_CAM_LANES])
+{
+    enum { W = GCAM_LANES_F64, VECTORS = GCAM_CAM_LANES / W, CHAINS = GCAM_FN(cam_chains) };
     const int count = GCAM_FN(cam_sums)(what);
     const ptrdiff_t rest = positions % GCAM_CAM_LANES;
-    gcam_vec_f64 sums[3][VECTORS] = {{{0}}}, terms[3];
-    double partial[3][GCAM_CAM_LANES], last[3][GCAM_CAM_LANES];
-    for (ptrdiff_t x = 0; x < positions - rest; x += GCAM_CAM_LANES) {
-        for (ptrdiff_t j = 0; j < VECTORS; j++) {
-            const ptrdiff_t y = x + j * GCAM_LANES_F64;
-            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + y * px, px, GCAM_LANES_F64),
-                                   GCAM_FN(cam_load)(q + y * qx, qx, GCAM_LANES_F64), gcam_set1_f64(s), terms);
-            for (int m = 0; m < count; m++) {
-                sums[m][j] += terms[m];
+    gcam_vec_f64 partial[3][CHAINS][VECTORS], terms[3], number[CHAINS];
+    const real_t *p_rows[CHAINS], *q_rows[CHAINS];
+    for (ptrdiff_t r = 0; r < CHAINS; r++) {
+        const ptrdiff_t channel = first + r < n ? first + r : n - 1;
+        p_rows[r] = p + channel * ps.c;
+        q_rows[r] = q + channel * qs.c;
+        number[r] = gcam_set1_f64(s[channel]);
+        for (int m = 0; m < count; m++) {
+            for (int j = 0; j < VECTORS; j++) {
+                partial[m][r][j] = (gcam_vec_f64){0};
             }
         }
     }
-    memcpy(partial, sums, (size_t)count * sizeof partial[0]);
-    if (rest > 0) {
-        /* Whole vectors that end with the row; where there are not so many positions, a part of one after the other. */
-        const ptrdiff_t first = positions >= GCAM_CAM_LANES ? positions - GCAM_CAM_LANES : 0;
-        for (ptrdiff_t y = first; y < positions; y += GCAM_LANES_F64) {
-            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + y * px, px, positions - y),
-                                   GCAM_FN(cam_load)(q + y * qx, qx, positions - y), gcam_set1_f64(s), terms);
-            for (int m = 0; m < count; m++) {
-                gcam_store_f64(&last[m][y - first], terms[m]);
+    ptrdiff_t x = 0;
+    for (; GCAM_FN(cam_in_pairs)(what) && x + 2 * GCAM_CAM_LANES <= positions; x += 2 * GCAM_CAM_LANES) {
+        for (int r = 0; r < CHAINS; r++) {
+            for (int j = 0; j < VECTORS; j++) {
+                const real_t *row = p_rows[r] + (x + j * W) * ps.x;
+                GCAM_FN(cam_pair_terms)(what, GCAM_FN(cam_load)(row, ps.x, W),
+                                        GCAM_FN(cam_load)(row + GCAM_CAM_LANES * ps.x, ps.x, W), number[r], terms);
+                for (int m = 0; m < count; m++) {
+                    partial[m][r][j] += terms[m];
+                }
             }
         }
+    }
+    for (; x < positions - rest; x += GCAM_CAM_LANES) {
+        for (int r = 0; r < CHAINS; r++) {
+            for (int j = 0; j < VECTORS; j++) {
+                const ptrdiff_t y = x + j * W;
+                GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p_rows[r] + y * ps.x, ps.x, W),
+                                       GCAM_FN(cam_load)(q_rows[r] + y * qs.x, qs.x, W), number[r], terms);
+                for (int m = 0; m < count; m++) {
+                    partial[m][r][j] += terms[m];
+                }
+            }
+        }
+    }
+    for (int r = 0; r < CHAINS; r++) {
         for (int m = 0; m < count; m++) {
-            for (ptrdiff_t j = 0; j < rest; j++) {
-                partial[m][j] += last[m][positions - rest - first + j];
+            for (int j = 0; j < VECTORS; j++) {
+                sums[m][j * W + first + r] = partial[m][r][j];
             }
         }
+    }
+    if (rest == 0) {
+        return;
+    }
+    const ptrdiff_t begin = positions < GCAM_CAM_LANES ? 0 : positions - GCAM_CAM_LANES;
+    for (int r = 0; r < CHAINS; r++) {
+        for (int j = 0; j < VECTORS; j++) {
+            const ptrdiff_t y = begin + j * W < positions ? begin + j * W : begin;
+            const ptrdiff_t n_left = begin > 0 ? W : positions - y;
+            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p_rows[r] + y * ps.x, ps.x, n_left),
+                                   GCAM_FN(cam_load)(q_rows[r] + y * qs.x, qs.x, n_left), number[r], terms);
+            for (int m = 0; m < count; m++) {
+                last[m][j * W + first + r] = terms[m];
+            }
+        }
+    }
+}
+
+/* The sums of the first n channels, no more than GCAM_LANES_F64: out[c], out[GCAM_CAM_BLOCK + c], ... for that many c.
+ * The partial sums are transposed, so that a vector holds one of all channels. */
+GCAM_INLINE void
+GCAM_FN(cam_sum_rows)(gcam_cam_sum what, double epsilon, ptrdiff_t n, ptrdiff_t positions, const real_t *p,
+                      gcam_cam_strides ps, const real_t *q, gcam_cam_strides qs, const double *s, double *out)
+{
+    enum { W = GCAM_LANES_F64 };
+    const int count = GCAM_FN(cam_sums)(what);
+    const ptrdiff_t rest = positions % GCAM_CAM_LANES, skip = positions < GCAM_CAM_LANES ? 0 : GCAM_CAM_LANES - rest;
+    gcam_vec_f64 sums[3][GCAM_CAM_LANES], last[3][GCAM_CAM_LANES];
+    for (ptrdiff_t r = 0; r < W; r += GCAM_FN(cam_chains)) {
+        GCAM_FN(cam_sum_strip)(what, epsilon, r, n, positions, p, ps, q, qs, s, sums, last);
     }
     for (int m = 0; m < count; m++) {
-        for (int half = GCAM_CAM_LANES / 2; half > 0; half /= 2) {
-            for (int j = 0; j < half; j++) {
-                partial[m][j] += partial[m][j + half];
+        for (int j = 0; j < GCAM_CAM_LANES; j += W) {
+            GCAM_FN(cam_transpose)(&sums[m][j]);
+        }
+        if (rest > 0) {
+            for (int j = 0; j < GCAM_CAM_LANES; j += W) {
+                GCAM_FN(cam_transpose)(&last[m][j]);
+            }
+            for (ptrdiff_t j = 0; j < rest; j++) {
+                sums[m][j] += last[m][skip + j];
             }
         }
-        out[m * GCAM_CAM_BLOCK] = partial[m][0];
+        for (int half = GCAM_CAM_LANES / 2; half > 0; half /= 2) {
+            for (int j = 0; j < half; j++) {
+                sums[m][j] += sums[m][j + half];
+            }
+        }
+        gcam_store_f64(out + m * GCAM_CAM_BLOCK, sums[m][0]);
     }
 }
 
@@ -118,19 +246,22 @@ GCAM_FN(cam_sum_columns)(gcam_cam_sum what, double epsilon, ptrdiff_t n, ptrdiff
     double sums[3][GCAM_CAM_LANES][GCAM_CAM_BLOCK];
     gcam_vec_f64 terms[3];
     memset(sums, 0, (size_t)count * sizeof sums[0]);
-    for (ptrdiff_t x = 0; x < positions; x++, p += px, q += qx) {
+    const ptrdiff_t paired = GCAM_FN(cam_in_pairs)(what) ? positions / (2 * GCAM_CAM_LANES) * (2 * GCAM_CAM_LANES) : 0;
+    for (ptrdiff_t x = 0; x < positions; x++) {
         const ptrdiff_t j = x % GCAM_CAM_LANES;
-        ptrdiff_t c = 0;
-        for (; c + GCAM_LANES_F64 <= n; c += GCAM_LANES_F64) {
-            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + c, 1, GCAM_LANES_F64),
-                                   GCAM_FN(cam_load)(q + c, 1, GCAM_LANES_F64), gcam_load_f64(s + c), terms);
-            for (int m = 0; m < count; m++) {
-                gcam_store_f64(&sums[m][j][c], gcam_load_f64(&sums[m][j][c]) + terms[m]);
-            }
+        if (x < paired && x / GCAM_CAM_LANES % 2 == 1) {
+            continue; /* done with the other of the pair */
         }
-        if (c < n) {
-            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + c, 1, n - c),
-                                   GCAM_FN(cam_load)(q + c, 1, n - c), gcam_load_f64(s + c), terms);
+        for (ptrdiff_t c = 0; c < n; c += GCAM_LANES_F64) {
+            const real_t *p_here = p + x * px + c, *q_here = q + x * qx + c;
+            if (x < paired) {
+                GCAM_FN(cam_pair_terms)(what, GCAM_FN(cam_load)(p_here, 1, n - c),
+                                        GCAM_FN(cam_load)(p_here + GCAM_CAM_LANES * px, 1, n - c), gcam_load_f64(s + c),
+                                        terms);
+            } else {
+                GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p_here, 1, n - c),
+                                       GCAM_FN(cam_load)(q_here, 1, n - c), gcam_load_f64(s + c), terms);
+            }
             for (int m = 0; m < count; m++) {
                 gcam_store_f64(&sums[m][j][c], gcam_load_f64(&sums[m][j][c]) + terms[m]);
             }
@@ -157,15 +288,17 @@ GCAM_FN(cam_sum)(gcam_cam_sum what, const gcam_cam_geom *g, ptrdiff_t first, ptr
     p += first * ps.c;
     q += first * qs.c;
     if (ps.x == 1 && qs.x == 1 && g->positions > 1) {
-        for (ptrdiff_t c = 0; c < n; c++) {
-            GCAM_FN(cam_sum_row)(what, g->epsilon, g->positions, p + c * ps.c, 1, q + c * qs.c, 1, s[c], &sums[0][c]);
+        for (ptrdiff_t c = 0; c < n; c += GCAM_LANES_F64) {
+            const gcam_cam_strides p_rows = {ps.c, 1}, q_rows = {qs.c, 1};
+            GCAM_FN(cam_sum_rows)(what, g->epsilon, n - c, g->positions, p + c * ps.c, p_rows, q + c * qs.c, q_rows,
+                                  s + c, &sums[0][c]);
         }
     } else if (ps.c == 1 && qs.c == 1) {
         GCAM_FN(cam_sum_columns)(what, g->epsilon, n, g->positions, p, ps.x, q, qs.x, s, sums[0]);
     } else {
-        for (ptrdiff_t c = 0; c < n; c++) {
-            GCAM_FN(cam_sum_row)(what, g->epsilon, g->positions, p + c * ps.c, ps.x, q + c * qs.c, qs.x, s[c],
-                                 &sums[0][c]);
+        for (ptrdiff_t c = 0; c < n; c += GCAM_LANES_F64) {
+            GCAM_FN(cam_sum_rows)(what, g->epsilon, n - c, g->positions, p + c * ps.c, ps, q + c * qs.c, qs, s + c,
+                                  &sums[0][c]);
         }
     }
 }
@@ -189,6 +322,17 @@ GCAM_FN(cam_channel_mean)(const gcam_cam_geom *g, const real_t *restrict gradien
     }
 }
 
+/* Whether all numbers are at least 0. */
+GCAM_INLINE bool
+GCAM_FN(cam_all_positive)(ptrdiff_t n, const double *numbers)
+{
+    bool all = true;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        all &= numbers[i] >= 0;
+    }
+    return all;
+}
+
 static void
 GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict activation,
                               const real_t *restrict gradient, real_t *restrict weights, real_t *restrict degenerate,
@@ -207,6 +351,9 @@ GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict act
             GCAM_FN(cam_sum)(GCAM_CAM_VALUE, g, k, n, activation, g->a, activation, g->a, none, total);
             if (g->variant == 1) {
                 GCAM_FN(cam_sum)(GCAM_CAM_DAMPED, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
+            } else if (GCAM_FN(cam_all_positive)(n, total[0])) {
+                GCAM_FN(cam_sum)(GCAM_CAM_SHARE, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
+                memset(sums[1], 0, sizeof sums[1]);
             } else {
                 GCAM_FN(cam_sum)(GCAM_CAM_CANCELLED, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
             }

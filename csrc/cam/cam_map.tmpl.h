@@ -1,11 +1,5 @@
 /* Kernels of cam/cam.h that sum over channels: the maps. Uses cam/cam.tmpl.h. */
 
-#if defined(__clang__)
-#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define GCAM_CAM_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (gcam_mask_f64){__VA_ARGS__})
-#endif
-
 GCAM_INLINE gcam_vec_f64
 GCAM_FN(cam_map_term)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_vec_f64 a)
 {
@@ -15,10 +9,12 @@ GCAM_FN(cam_map_term)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_ve
 }
 
 /* Adds `count` channels to the sums of n positions: several at a time, so that a sum is not stored and loaded for every
- * term. */
+ * term. Where u is a weight, the row `ahead` channels further is fetched: the processor does not foresee that a row is
+ * left after a tile (of two arrays it has enough in flight). */
 GCAM_INLINE void
 GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, const real_t *restrict u, ptrdiff_t uc,
-                     ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, double *restrict sums)
+                     ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, ptrdiff_t ahead,
+                     double *restrict sums)
 {
     gcam_mask_f64 lane;
     for (int i = 0; i < GCAM_LANES_F64; i++) {
@@ -28,8 +24,12 @@ GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, 
     for (; x + GCAM_LANES_F64 <= n; x += GCAM_LANES_F64) {
         gcam_vec_f64 sum = gcam_load_f64(sums + x);
         for (int k = 0; k < count; k++) {
-            sum += GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + x * ux, ux, GCAM_LANES_F64),
-                                         GCAM_FN(cam_load)(a + k * ac + x * ax, ax, GCAM_LANES_F64));
+            const real_t *u_row = u + k * uc + x * ux, *a_row = a + k * ac + x * ax;
+            sum += GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u_row, ux, GCAM_LANES_F64),
+                                         GCAM_FN(cam_load)(a_row, ax, GCAM_LANES_F64));
+            if (ux == 0) {
+                __builtin_prefetch(a_row + ahead * ac);
+            }
         }
         gcam_store_f64(sums + x, sum);
     }
@@ -56,10 +56,11 @@ GCAM_FN(cam_map_rows)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptr
     double sums[GCAM_CAM_TILE] = {0};
     ptrdiff_t k = 0;
     for (; k + 4 <= channels; k += 4) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 4, n, u + k * uc, uc, ux, a + k * ac, ac, ax, sums);
+        GCAM_FN(cam_map_add)(what, omit_nan, 4, n, u + k * uc, uc, ux, a + k * ac, ac, ax, k + 8 <= channels ? 4 : 0,
+                             sums);
     }
     for (; k < channels; k++) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, sums);
+        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, 0, sums);
     }
     for (ptrdiff_t x = 0; x < n; x++) {
         map[x] = (real_t)sums[x];
@@ -83,33 +84,6 @@ GCAM_FN(cam_map_any)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrd
     for (ptrdiff_t x = 0; x < n; x++) {
         map[x] = (real_t)sums[x];
     }
-}
-
-/* Lane j of row i becomes lane i of row j: blocks of 1 x 1, 2 x 2, ... numbers change places. */
-GCAM_INLINE void
-GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
-{
-#define GCAM_CAM_SWAP(distance, LOW, HIGH)                                                                             \
-    for (int i = 0; i < GCAM_LANES_F64; i++) {                                                                         \
-        if ((i & (distance)) == 0) {                                                                                   \
-            const gcam_vec_f64 low = rows[i], high = rows[i + (distance)];                                             \
-            rows[i] = GCAM_CAM_SHUFFLE(low, high, LOW);                                                                \
-            rows[i + (distance)] = GCAM_CAM_SHUFFLE(low, high, HIGH);                                                  \
-        }                                                                                                              \
-    }
-#define GCAM_CAM_LIST(...) __VA_ARGS__
-#if GCAM_LANES_F64 == 2
-    GCAM_CAM_SWAP(1, GCAM_CAM_LIST(0, 2), GCAM_CAM_LIST(1, 3))
-#elif GCAM_LANES_F64 == 4
-    GCAM_CAM_SWAP(1, GCAM_CAM_LIST(0, 4, 2, 6), GCAM_CAM_LIST(1, 5, 3, 7))
-    GCAM_CAM_SWAP(2, GCAM_CAM_LIST(0, 1, 4, 5), GCAM_CAM_LIST(2, 3, 6, 7))
-#elif GCAM_LANES_F64 == 8
-    GCAM_CAM_SWAP(1, GCAM_CAM_LIST(0, 8, 2, 10, 4, 12, 6, 14), GCAM_CAM_LIST(1, 9, 3, 11, 5, 13, 7, 15))
-    GCAM_CAM_SWAP(2, GCAM_CAM_LIST(0, 1, 8, 9, 4, 5, 12, 13), GCAM_CAM_LIST(2, 3, 10, 11, 6, 7, 14, 15))
-    GCAM_CAM_SWAP(4, GCAM_CAM_LIST(0, 1, 2, 3, 8, 9, 10, 11), GCAM_CAM_LIST(4, 5, 6, 7, 12, 13, 14, 15))
-#endif
-#undef GCAM_CAM_LIST
-#undef GCAM_CAM_SWAP
 }
 
 /* Adds n channels (as many as lanes, or fewer) to the sums of as many positions as lanes. The square of terms is

@@ -1,14 +1,15 @@
 /* The SIMD vocabulary: kernels that need registers by name are written once against it.
  *
- * Included once per ISA, after a header vec_<isa>.h defined GCAM_VEC_BYTES and the two fused operations; everything
- * else is what GCC's and clang's vector types give on any machine. Suffixes f32 and f64; templates write V(add) and
- * vreal, which the dtype includes (base/dtype_f32.h, base/dtype_f64.h) turn into the right one. Lanes: VLANES.
+ * Included once per ISA, after a header vec_<isa>.h defined GCAM_VEC_BYTES and then the two fused operations and
+ * gcam_widen_f32 (of which GCC makes several instructions where there is one); everything else is what GCC's and
+ * clang's vector types give on any machine. Suffixes f32 and f64; templates write V(add) and vreal, which the dtype
+ * includes (base/dtype_f32.h, base/dtype_f64.h) turn into the right one. Lanes: VLANES.
  *
  *   V(load)(p)          lanes from p, any alignment          V(store)(p, v)       lanes to p, any alignment
  *   V(load_n)(p, n)     n < VLANES lanes, the rest zero      V(store_n)(p, v, n)  n < VLANES lanes
  *   V(set1)(x)          x in all lanes                       V(fma)(a, b, c)      a * b + c (fused where the ISA can)
  *   V(add) V(sub) V(mul)(a, b)                               V(relu)(v)           v < 0 ? 0 : v, keeps NaN and -0.0
- *   V(sum)(v)           lanes added in a fixed order
+ *   V(sum)(v)           lanes added in a fixed order         V(widen)(p)          GCAM_LANES_F64 numbers as doubles
  */
 #ifndef GCAM_SIMD_VEC_H
 #define GCAM_SIMD_VEC_H
@@ -84,5 +85,11 @@ typedef int64_t gcam_mask_f64 __attribute__((vector_size(GCAM_VEC_BYTES)));
 
 GCAM_VEC_COMMON(f32, float, GCAM_LANES_F32)
 GCAM_VEC_COMMON(f64, double, GCAM_LANES_F64)
+
+GCAM_INLINE gcam_vec_f64
+gcam_widen_f64(const double *p)
+{
+    return gcam_load_f64(p);
+}
 
 #endif

@@ -13,3 +13,9 @@ gcam_fma_f64(gcam_vec_f64 a, gcam_vec_f64 b, gcam_vec_f64 c)
 {
     return (gcam_vec_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 }
+
+GCAM_INLINE gcam_vec_f64
+gcam_widen_f32(const float *p)
+{
+    return (gcam_vec_f64)_mm256_cvtps_pd(_mm_loadu_ps(p));
+}

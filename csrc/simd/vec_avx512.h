@@ -13,3 +13,9 @@ gcam_fma_f64(gcam_vec_f64 a, gcam_vec_f64 b, gcam_vec_f64 c)
 {
     return (gcam_vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
+
+GCAM_INLINE gcam_vec_f64
+gcam_widen_f32(const float *p)
+{
+    return (gcam_vec_f64)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+}

@@ -13,3 +13,13 @@ gcam_fma_f64(gcam_vec_f64 a, gcam_vec_f64 b, gcam_vec_f64 c)
 {
     return a * b + c;
 }
+
+GCAM_INLINE gcam_vec_f64
+gcam_widen_f32(const float *p)
+{
+    gcam_vec_f64 v;
+    for (int i = 0; i < GCAM_LANES_F64; i++) {
+        v[i] = (double)p[i];
+    }
+    return v;
+}
