@@ -105,11 +105,13 @@ def array(
         result = result.astype(np.float32)
     if result.dtype.kind != "f" or result.dtype.itemsize not in (4, 8):
         raise TypeError(f"{function}: {argument}: expected float32 or float64, got {result.dtype}")
-    if like is not None and result.dtype.newbyteorder("=") != like.dtype:
+    if like is not None and result.dtype != like.dtype and result.dtype.newbyteorder("=") != like.dtype:
         raise TypeError(f"{function}: {argument}: expected {like.dtype} like the first array, got {result.dtype}")
     if ndim is not None and not ndim[0] <= result.ndim <= ndim[1]:
         wanted = str(ndim[0]) if ndim[0] == ndim[1] else f"{ndim[0]} to {ndim[1]}"
         raise ValueError(f"{function}: {argument}: expected {wanted} axes, got {result.ndim} (shape {result.shape})")
+    if result.dtype.isnative and result.flags.c_contiguous and result.flags.aligned:
+        return result
     return np.require(result, result.dtype.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
 
 
