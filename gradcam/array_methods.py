@@ -124,7 +124,9 @@ def cam(
     raw, *eigen = plan.run(inputs, a.shape[0], resolve_threads(num_threads))
     if eigen and (eigen[0][:, 1] > 0).any():
         warnings.warn(f"cam: the two largest singular values agree: the map of '{method}' is not unique", UserWarning, stacklevel=2)
-    return np.where(raw < 0, raw.dtype.type(0), raw) if mode.removes_negative(method, relu) else raw
+    if mode.removes_negative(method, relu):
+        raw[raw < 0] = 0  # the array is ours; NaN and -0.0 pass through
+    return raw
 
 
 def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int]:

@@ -257,6 +257,8 @@ class Method:
 
     def check_options(self, caller: str, options: Mapping[str, Any]) -> None:
         """Raise TypeError for an option that the method does not have, ValueError for a wrong value of a common one."""
+        if not options:
+            return
         own = self.own_options()
         common = {} if self.layerless else COMMON_OPTIONS
         for name, value in options.items():

@@ -26,7 +26,12 @@ def arrays(shape, dtype=np.float32, seed=0):
     return tuple(generator.standard_normal(shape).astype(dtype) for _ in range(2))
 
 
-def signed_map(method, a, g, **keywords):
+def signed_map(method, a, g, channel_axis=1, **keywords):
+    keywords["channel_axis"] = channel_axis
+    if method == "cam":
+        keywords["weights"] = np.linspace(-1, 1, a.shape[channel_axis])
+    elif method == "shapleycam":
+        keywords["hessian_product"] = g
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a map is blank or ambiguous is no concern here
         return gradcam.cam(a, g, method=method, relu=False, **keywords)
