@@ -106,9 +106,9 @@ def cam(
     if weights is not None:
         options["weights"] = weights
     found.check_options("cam", options)
-    arrays, axis = _arrays(found, activations, gradients, channel_axis)
+    arrays, axis, given_axis = _arrays(found, activations, gradients, channel_axis)
     a = arrays[0]
-    plain, operands = prepare_options("cam", found, options, a.shape, axis, a.dtype) if options or found.prepare else ({}, {})
+    plain, operands = _options(found, options, a, axis, given_axis) if options or found.prepare else ({}, {})
     key = (
         method,
         mode.name,
@@ -129,16 +129,29 @@ def cam(
     return raw
 
 
-def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int]:
-    """Check the arrays; return those that the method needs, contiguous, and the axis of their channels."""
+def _options(method: Method, options: Mapping[str, Any], a: Floats, axis: int, given_axis: int) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Options and operands; those in the shape of the activations were given with the channels at `given_axis`."""
+    shape = list(a.shape)
+    shape.insert(given_axis, shape.pop(axis))
+    plain, operands = prepare_options("cam", method, options, tuple(shape), given_axis, a.dtype)
+    for name, array in operands.items():
+        samples = {"activations": 0, "samples": 1}.get(method.operands[name])
+        if samples is not None:
+            operands[name] = np.moveaxis(array, given_axis + samples, axis + samples)
+    return plain, operands
+
+
+def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int, int]:
+    """Check the arrays; return those that the method needs, contiguous, the axis of their channels, and where it was given."""
     if method.layerless:
         raise ValueError(f"cam: method: '{method.name}' needs a whole model, see gradcam.load and Model.explain")
     given: list[Any] = [activations, gradients] if "gradients" in method.needs else [activations]
     if given[-1] is None and len(given) > 1:
         raise ValueError(f"cam: gradients: method '{method.name}' needs them")
+    stored_last = False
     views = [np.moveaxis(x, 1, -1) for x in given if isinstance(x, np.ndarray) and x.ndim > 2 and not x.flags.c_contiguous]
     if channel_axis == 1 and len(views) == len(given) and all(view.flags.c_contiguous for view in views):
-        given, channel_axis = list(views), -1  # channels first only in name: read where they lie
+        given, channel_axis, stored_last = list(views), -1, True  # channels first only in name: read where they lie
     a = _call.array("cam", "activations", given[0], ndim=(3, 5))
     arrays = [a]
     if len(given) > 1:
@@ -147,11 +160,12 @@ def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None,
             raise ValueError(f"cam: gradients: expected shape {a.shape} like the activations, got {g.shape}")
         arrays.append(g)
     axis = _channel_axis(a, channel_axis)
+    given_axis = 1 if stored_last else axis
     if 0 in a.shape[1:]:
         raise ValueError(f"cam: activations: expected sizes of at least 1 on all axes but the batch, got {a.shape}")
     if axis not in (1, a.ndim - 1):
         arrays, axis = [np.ascontiguousarray(np.moveaxis(v, axis, 1)) for v in arrays], 1
-    return tuple(arrays), axis
+    return tuple(arrays), axis, given_axis
 
 
 def _channel_axis(array: Floats, channel_axis: int) -> int:
