@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-static gcam_status
-check_strides(const gcam_cam_geom *g, gcam_cam_strides strides, size_t *elements)
+gcam_status
+gcam_cam_check_strides(const gcam_cam_geom *g, gcam_cam_strides strides, size_t *elements)
 {
     if (strides.c < (g->channels > 1) || strides.x < (g->positions > 1)) {
         return GCAM_E_STRIDE;
@@ -43,8 +43,8 @@ geom_init(gcam_cam_geom *g, const gcam_attributes *attributes, ptrdiff_t variant
     }
     g->variant = (int)variant;
     g->omit_nan = omit_nan == 1;
-    GCAM_TRY(check_strides(g, g->a, a_elements));
-    return check_strides(g, g->g, g_elements);
+    GCAM_TRY(gcam_cam_check_strides(g, g->a, a_elements));
+    return gcam_cam_check_strides(g, g->g, g_elements);
 }
 
 gcam_status

@@ -1,4 +1,5 @@
 /* C tests without Python: the library alone, under the sanitizers. Ends with "N passed, M failed". */
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -123,6 +124,86 @@ test_convolution(const int64_t *shape, int isa)
     }
 }
 
+/* One step of the projection on the first singular vector (cam/eigen.h); the caller frees both results. */
+static void
+eigen_step(const char *name, int isa, const int64_t *ints, const float *const *in, int workers, float *out[2])
+{
+    const int k = gcam_kernel_find(name);
+    void *geom = gcam_malloc(gcam_kernels[k].geom_bytes);
+    gcam_operands operands;
+    memset(&operands, 0, sizeof operands);
+    const gcam_attributes attributes = {ints, 13, NULL, 0, GCAM_F32, gcam_isas[isa]->tile[GCAM_F32]};
+    check(gcam_kernels[k].init(geom, &attributes, &operands) == GCAM_OK, "geometry", name);
+    call c = {.compute = gcam_isas[isa]->compute[k][GCAM_F32], .geom = geom};
+    for (int i = 0; i < gcam_kernels[k].inputs; i++) {
+        c.in[i] = operands.in[i] == 0 ? NULL : in[i];
+    }
+    for (int i = 0; i < 2; i++) {
+        c.out[i] = out[i] = operands.out[i] == 0 ? NULL : gcam_malloc(operands.out[i] * sizeof(float));
+    }
+    gcam_parallel_run(run_call, &c, workers);
+    gcam_free(geom);
+}
+
+/* All steps for C channels and n positions, every term, centred and not, channels first and last, and kernel PCA: the
+ * same bytes for any number of workers; a number that is not finite ends in NaN. */
+static void
+test_projection(int isa, int64_t channels, int64_t positions, int kind, float bad)
+{
+    const int64_t term = kind % 6, last = kind % 2;
+    const int64_t strides[2] = {last ? 1 : positions, last ? channels : 1};
+    const int64_t ints[13] = {channels, positions, strides[0],    strides[1], strides[0],        strides[1],   term,
+                              kind > 5, 0,         kind % 7 == 0, kind % 2,   kind % 3 ? 1 : -1, kind % 4 == 1};
+    const size_t count = (size_t)(channels * positions);
+    float *a = gcam_malloc(count * 4), *g = gcam_malloc(count * 4), *w = gcam_malloc((size_t)channels * 4);
+    float *r = gcam_malloc((size_t)positions * 4), *first = NULL;
+    fill(a, count, 1);
+    fill(g, count, 2);
+    fill(w, (size_t)channels, 3);
+    fill(r, (size_t)positions, 4);
+    a[count / 2] = isfinite(bad) ? a[count / 2] : bad;
+    for (int workers = 1; workers <= 4; workers++) {
+        float *matrix[2], *panels[2], *gram[2], *vector[2], *maps[2], *result[2];
+        eigen_step("eigen_matrix", isa, ints, (const float *const[]){a, g, w}, workers, matrix);
+        eigen_step("eigen_pack", isa, ints, (const float *const[]){matrix[0], matrix[1]}, workers, panels);
+        eigen_step("eigen_gram", isa, ints, (const float *const[]){panels[0]}, workers, gram);
+        eigen_step("eigen_vector", isa, ints, (const float *const[]){gram[0], matrix[1]}, workers, vector);
+        eigen_step("eigen_project", isa, ints, (const float *const[]){matrix[0], matrix[1], vector[0]}, workers, maps);
+        eigen_step("eigen_sign", isa, ints,
+                   (const float *const[]){matrix[0], matrix[1], vector[0], maps[0], maps[1], r}, workers, result);
+        if (workers == 1) {
+            first = result[0];
+            result[0] = NULL;
+        } else {
+            check(memcmp(result[0], first, (size_t)positions * 4) == 0, "projection", gcam_isas[isa]->name);
+        }
+        float *all[] = {matrix[0], matrix[1], panels[0], panels[1], gram[0],   gram[1],
+                        vector[0], vector[1], maps[0],   maps[1],   result[0], result[1]};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            gcam_free(all[i]);
+        }
+    }
+    const bool spoilt = !isfinite(bad);
+    check(isnan(first[0]) == spoilt, "projection of numbers that are not finite", gcam_isas[isa]->name);
+    float *all[] = {a, g, w, r, first};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        gcam_free(all[i]);
+    }
+}
+
+static void
+test_projections(int isa)
+{
+    static const int64_t sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {3, 5}, {24, 30}, {70, 49}, {31, 300}, {260, 51}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (int kind = 0; kind < 12; kind++) {
+            test_projection(isa, sizes[i][0], sizes[i][1], kind, 0);
+        }
+        test_projection(isa, sizes[i][0], sizes[i][1], 7, (float)INFINITY);
+        test_projection(isa, sizes[i][0], sizes[i][1], 0, (float)NAN);
+    }
+}
+
 /* Attributes whose sizes overflow, or make no sense, are refused by every kernel. */
 static void
 test_hostile_attributes(void)
@@ -235,6 +316,7 @@ main(void)
             for (size_t i = 0; i < sizeof convolutions / sizeof *convolutions; i++) {
                 test_convolution(convolutions[i], isa);
             }
+            test_projections(isa);
         }
     }
     printf("%d passed, %d failed\n", passed, failed);

@@ -1,10 +1,11 @@
 """All operators: one module per family, each with its records and their ONNX forms."""
 
-from gradcam.graph.ops import cam, conv, elementwise, fem, finite, gather, layout, matmul, norm, pool, reduce, shape, signs, softmax
+from gradcam.graph.ops import cam, conv, eigen, elementwise, fem, finite, gather, layout, matmul, norm, pool, reduce, shape, signs, softmax
 
 __all__ = [
     "cam",
     "conv",
+    "eigen",
     "elementwise",
     "fem",
     "finite",

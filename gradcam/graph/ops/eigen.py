@@ -1,0 +1,51 @@
+"""Projection of one picture's activations on their first singular vector, and kernel PCA: one operator, six steps."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from gradcam import _core
+from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.operators import operator
+from gradcam.graph.ops.cam import _spatial
+from gradcam.ops import _call
+from gradcam.ops.cam import eigen_attributes
+
+if TYPE_CHECKING:
+    from gradcam.graph.plan import PlanBuilder
+
+
+@operator("CamEigen")
+class CamEigen:
+    """(activations, gradients or None, weights (1, C) or None, reference (1, *S) or None) -> map (1, *S), info (1, 2)."""
+
+    @staticmethod
+    def shape(node: Node) -> list[Shape]:
+        array = node.inputs[0]
+        assert array is not None
+        return [(array.shape[0], *_spatial(array, node.attrs["channel_axis"])), (array.shape[0], 2)]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        array, gradients, weights, reference = node.inputs
+        assert array is not None
+        options = dict(node.attrs)
+        axis = options.pop("channel_axis")
+        channels, positions = array.shape[axis], prod(_spatial(array, axis))
+        strides = (positions, 1) if axis == 1 else (1, channels)
+        attributes = eigen_attributes(channels, positions, strides, strides, reference=reference is not None, **options)
+
+        def step(kernel: str, *reads: Value | None) -> list[Value]:
+            """Emit a step that writes memory of its own."""
+            sizes = _core.operands(kernel, _call.isa, p.real.char, attributes.ints, attributes.reals)[1]
+            writes = [p.temporary((size,)) for size in sizes]
+            p.step(kernel, attributes, reads, writes)
+            return writes
+
+        matrix, stats = step("eigen_matrix", array, gradients, weights)
+        (panels,) = step("eigen_pack", matrix, stats)
+        (gram,) = step("eigen_gram", panels)
+        vector, _ = step("eigen_vector", gram, stats)
+        projection, energy = step("eigen_project", matrix, stats, vector)
+        p.step("eigen_sign", attributes, (matrix, stats, vector, projection, energy, reference), node.outputs)
