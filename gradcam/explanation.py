@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gradcam.compat import mode as compat_mode
 from gradcam.errors import BlankMapWarning, TargetError, require
 from gradcam.files import write_bytes
+from gradcam.methods.projection import SIGN_RULES
 from gradcam.postprocessing import flags as find_flags
 from gradcam.postprocessing import postprocess, warn_blank
 from gradcam.render.overlay import as_rgb, overlay
@@ -57,7 +58,7 @@ class Explanation:
         The score stands before a final Softmax, LogSoftmax or Sigmoid of the model.
     flags : dict of ndarray, shape (N,)
         `numerics`: ``all_negative``, ``zero``, ``constant``, ``nonfinite``, ``degenerate_channels``, and of the eigen
-        methods ``sign`` (the rule that decided it: energy, extreme or tie) and ``not_unique``. Of several layers, blank flags
+        methods ``sign`` (the rule that decided it: energy, extreme, tie or match) and ``not_unique``. Of several layers, blank flags
         hold where they hold for all, and the numbers are sums.
     probe : callable, optional
         Runs the model again for activations and gradients of the layer; `signs` needs it.
@@ -154,7 +155,7 @@ class Explanation:
             found["degenerate_channels"] = np.count_nonzero(self.degenerate, axis=1)
         if self.eigen is not None:
             rules = np.where(np.isfinite(self.eigen[:, 0]), self.eigen[:, 0], 0).astype(int)
-            found["sign"] = np.asarray(["energy", "extreme", "tie"])[rules]
+            found["sign"] = np.asarray(SIGN_RULES)[rules]
             found["not_unique"] = self.eigen[:, 1] > 0
         return found
 

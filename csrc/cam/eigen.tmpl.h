@@ -134,14 +134,17 @@ GCAM_FN(eigen_matrix)(const gcam_eigen_geom *g, const real_t *restrict activatio
     for (ptrdiff_t first = begin; first < end; first += GCAM_EIGEN_ACROSS) {
         const ptrdiff_t n = end - first < GCAM_EIGEN_ACROSS ? end - first : GCAM_EIGEN_ACROSS;
         GCAM_FN(eigen_fill_any)(g, first, n, activation, gradient, weights, matrix);
+        real_t *rows = matrix + first * positions;
+        for (ptrdiff_t i = 0; g->replace_nan && i < n * positions; i++) {
+            rows[i] = rows[i] != rows[i] ? 0 : rows[i];
+        }
+        double sums[3][GCAM_CAM_BLOCK];
+        const gcam_cam_strides strides = {positions, 1};
+        GCAM_FN(cam_sum)(GCAM_CAM_VALUE, &g->cam, 0, n, rows, strides, rows, strides, GCAM_FN(cam_no_number), sums);
         for (ptrdiff_t k = first; k < first + n; k++) {
-            real_t *row = matrix + k * positions;
-            for (ptrdiff_t x = 0; g->replace_nan && x < positions; x++) {
-                row[x] = row[x] != row[x] ? 0 : row[x];
-            }
-            double sum, least, most, offset = 0;
-            GCAM_FN(cam_sum_row)(GCAM_CAM_VALUE, 0, positions, row, 1, row, 1, 0, &sum);
-            GCAM_FN(eigen_range)(row, positions, &least, &most);
+            const double sum = sums[0][k - first];
+            double least, most, offset = 0;
+            GCAM_FN(eigen_range)(matrix + k * positions, positions, &least, &most);
             if (g->centred) {
                 offset = least == most ? least : sum / (double)positions;
             }

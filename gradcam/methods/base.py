@@ -35,6 +35,7 @@ __all__ = [
 
 Need = Literal["activations", "gradients", "forward", "input"]
 Operand = Literal["channels", "map", "activations", "samples"]
+SignRule = Literal["energy", "extreme"]
 Product = Literal["product", "relu-product", "relu-gradient"]
 
 COMMON_OPTIONS = {"eigen_smooth": (False, True), "nan": ("propagate", "omit")}
@@ -54,8 +55,8 @@ class CamNodes:
     weights, degenerate : Value or None
         Channel weights (1, C), and numbers (1, C) that are not 0 for each degenerate channel.
     eigen : Value or None
-        (1, 2) of methods that project on a singular vector: code of the rule that decided its sign (0 energy, 1 extreme,
-        2 tie), and whether it is not unique (0 or 1).
+        (1, 2) of methods that project on a singular vector: code of the rule that decided its sign (`SIGN_RULES`), and
+        whether it is not unique (0 or 1).
     """
 
     raw: Value
@@ -138,7 +139,7 @@ class CamBuilder:
         return weights, degenerate
 
     def project(
-        self, term: str, *, center: bool, weights: Value | None = None, sign: str | int | Value = "energy", own_sign: str = "energy"
+        self, term: str, *, center: bool, weights: Value | None = None, sign: str | int | Value = "energy", own: SignRule = "energy"
     ) -> Value:
         """Return the projection of a term's channels on its first singular vector (numerics: the eigen family).
 
@@ -152,10 +153,11 @@ class CamBuilder:
             Of ``"weighted"``.
         sign : {"energy", "extreme"}, 1, -1, or Value
             What decides the sign: a rule, the method's own rule times a factor, or the map that it must agree with.
-        own_sign : {"energy", "extreme"}
+        own : {"energy", "extreme"}
             The method's own rule.
         """
-        if isinstance(sign, str) and sign not in ("energy", "extreme") or isinstance(sign, int) and sign not in (1, -1):
+        rule = own if not isinstance(sign, str) else "energy" if sign == "energy" else "extreme"
+        if isinstance(sign, str) and sign != rule or isinstance(sign, int) and sign not in (1, -1):
             raise ValueError(f"sign: expected 'energy', 'extreme', 1, -1 or a map, got {sign!r}")
         found = project(
             self.g,
@@ -165,7 +167,7 @@ class CamBuilder:
             gradients=self.given_gradients if term not in ("activations", "weighted") else None,
             weights=weights,
             center=center,
-            sign=sign if isinstance(sign, str) else own_sign,
+            sign=rule,
             factor=sign if isinstance(sign, int) else 1,
             reference=sign if isinstance(sign, Value) else None,
             replace_nan=self.mode.nan == "spread",

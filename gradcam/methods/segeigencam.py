@@ -16,4 +16,4 @@ def seg_eigen_cam(c: CamBuilder, *, sign: str | int | Value = "extreme") -> CamN
     """``L = X v`` with X the products |g| A, centred over the positions; the sign makes the extreme value positive."""
     if c.mode.eigen_center is None:
         raise ValueError(f"segeigencam: compat: mode {c.mode.name!r} has no Seg-Eigen-CAM")
-    return CamNodes(raw=c.project("abs-product", center=True, sign=sign, own_sign="extreme"))
+    return CamNodes(raw=c.project("abs-product", center=True, sign=sign, own="extreme"))

@@ -101,7 +101,7 @@ def array(
         For a wrong number of axes.
     """
     result = _as_numpy(function, argument, value)
-    if result.dtype.kind == "V" and result.dtype.name == "bfloat16" or result.dtype == np.float16:
+    if result.dtype.kind == "V" and result.dtype.name == "bfloat16" or result.dtype.char == "e":  # float16 in any byte order
         result = result.astype(np.float32)
     if result.dtype.kind != "f" or result.dtype.itemsize not in (4, 8):
         raise TypeError(f"{function}: {argument}: expected float32 or float64, got {result.dtype}")

@@ -40,3 +40,8 @@ def eigen_attributes(
     """Attributes of all kernels of the eigen family; `term` is one of `EIGEN_TERMS`."""
     flags = (int(center), int(replace_nan), int(kernel_pca), int(extreme), factor, int(reference))
     return Attributes((channels, positions, *a_strides, *g_strides, EIGEN_TERMS.index(term), *flags))
+
+
+def smooth_attributes(samples: int, channels: int, positions: int, channels_last: bool, variant: int, epsilon: float) -> Attributes:
+    """Attributes of `cam_smooth_weights`."""
+    return Attributes((samples, channels, positions, int(channels_last), variant), (epsilon,))

@@ -25,7 +25,8 @@ class Law(NamedTuple):
 
 OPTIONS = {"smoothgradcam++": {"rng": 3}, "randomcam": {"rng": 3}}
 LAWS = [Law(m.name, m.laws, OPTIONS.get(m.name, {})) for m in METHODS.values() if m.laws and m.name != "cam"] + [
-    Law("eigencam", Laws("=", "changes", "=", "="), {"center": True}),
+    # The rule "energy" reads activations that are not centred: a shift may turn the sign, though not the map.
+    Law("eigencam", Laws("=", "changes", "=", "="), {"center": True, "sign": "extreme"}),
     Law("fem", Laws("const", "changes", "changes", "="), {"mask": "fraction"}),
 ]
 IDS = [" ".join([law.method, *map(str, law.options.values())]) for law in LAWS]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 from gradcam import _core
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.operators import operator
-from gradcam.graph.ops.cam import _spatial
+from gradcam.graph.ops.cam import spatial_shape, strided
 from gradcam.ops import _call
 from gradcam.ops.cam import eigen_attributes
 
@@ -24,7 +23,7 @@ class CamEigen:
     def shape(node: Node) -> list[Shape]:
         array = node.inputs[0]
         assert array is not None
-        return [(array.shape[0], *_spatial(array, node.attrs["channel_axis"])), (array.shape[0], 2)]
+        return [(array.shape[0], *spatial_shape(array, node.attrs["channel_axis"])), (array.shape[0], 2)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
@@ -32,8 +31,7 @@ class CamEigen:
         assert array is not None
         options = dict(node.attrs)
         axis = options.pop("channel_axis")
-        channels, positions = array.shape[axis], prod(_spatial(array, axis))
-        strides = (positions, 1) if axis == 1 else (1, channels)
+        channels, positions, strides = strided(array, axis)
         attributes = eigen_attributes(channels, positions, strides, strides, reference=reference is not None, **options)
 
         def step(kernel: str, *reads: Value | None) -> list[Value]:
