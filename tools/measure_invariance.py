@@ -1,6 +1,6 @@
-"""Measure which maps change when a trained model is given other activations for the same function; prints a Markdown table.
+"""Measure which maps change when a trained model is given other activations for the same function; writes docs/invariance.md.
 
-Every method that needs only activations and gradients is measured with its default options, in float64:
+Every method that has such a law is measured, in float64:
 
     python tools/measure_invariance.py [--model FILE.onnx --preset NAME --labels FILE.txt] [--image PICTURE] [--layer NAME]
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,25 @@ from gradcam.preprocess import open_image
 from gradcam.targets import Negative
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "invariance.md"
 EQUAL = 1e-10
 """What rounding may leave of a difference that is none, relative to the peak of the map."""
+
+HEAD = """# What a map owes to the parametrisation
+
+The same function can be computed with other numbers in a layer: each channel shifted, `A + s`, or multiplied, `c A`, if the next
+layer makes up for it (`gradcam.reparametrise`). A map that changes then says something about the numbers, not only about the
+function. [What the sign means](signs.md) has the reasons; here is how much it is on a trained network.
+
+Numbers are the largest change of the signed raw map relative to its peak, in float64. `=`: none (what rounding leaves is in
+brackets). `const`: one number is added at all positions, and nothing else changes; the picture of the signed map is the same, but
+the ReLU cuts elsewhere. A number alone: the map changes otherwise. The shift has the size of the activations, the scale is
+exp(N(0, 0.7)), the sign flip turns every third channel around. The last column: what negating the score does.
+
+Maps made of products of gradient and activation ignore scale and sign; only those that are measured from the mean of each channel, or
+from a reference input, ignore a shift as well, and belong to the function alone. Centred Eigen-CAM ignores a shift up to its own sign:
+the rule that picks it (`energy`) reads activations that are not centred, `sign="extreme"` does not.
+"""
 
 
 def main() -> None:
@@ -44,21 +60,28 @@ def main() -> None:
     changes = draw_changes(model.run(x, [layer]), options.seed)
     changed = {name: gradcam.reparametrise(model, layer, **change) for name, change in changes.items()}
 
-    print(f"`{options.model.name}`, layer `{layer}`, {options.image.name}, class {target} {model.labels.get(target, '')}".rstrip() + "\n")
-    print("| method | " + " | ".join(changed) + " | target negated |")
-    print("|---" * (len(changed) + 2) + "|")
     scores = first_output(model, x)
     cells = [text(first_output(new, x) - scores, scores) for new in changed.values()]
-    print("| (all scores) | " + " | ".join(cells) + " | |")
-    for method in gradcam.list_methods():
-        if measurable(method):
-            print(row(method, model, changed, x, layer, target))
+    lines = [
+        HEAD,
+        f"`{options.model.name}`, layer `{layer}`, {options.image.name}, class {target} {model.labels.get(target, '')}".rstrip() + ":",
+        "",
+        "| method | " + " | ".join(changed) + " | target negated |",
+        "|" + " --- |" * (len(changed) + 2),
+        "| (all scores) | " + " | ".join(cells) + " | |",
+        *(row(method, given, model, changed, x, layer, target) for method, given in variants()),
+        "",
+        f"Measured with gradcam {gradcam.__version__}, NumPy {np.__version__}: `python tools/measure_invariance.py`.",
+    ]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def measurable(method: Method) -> bool:
-    """Whether activations and gradients are enough, and no option has to be given."""
-    required = [p for p in signature(method.function).parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    return set(method.needs) <= {"activations", "gradients"} and not required
+def variants() -> list[tuple[Method, dict[str, Any]]]:
+    """Methods with the options that they are measured with. CAM itself needs a pooled head, where several methods coincide."""
+    methods = [m for m in gradcam.list_methods() if m.laws is not None and m.name != "cam"]
+    found: list[tuple[Method, dict[str, Any]]] = [(m, {"rng": 0} if "rng" in m.own_options() else {}) for m in methods]
+    named = {m.name: m for m in methods}
+    return [*found, (named["eigencam"], {"center": True, "sign": "extreme"}), (named["fem"], {"mask": "fraction"})]
 
 
 def first_output(model: gradcam.Model, x: Any) -> Any:
@@ -90,16 +113,19 @@ def draw_changes(activations: Any, seed: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def row(method: Method, model: gradcam.Model, changed: dict[str, gradcam.Model], x: Any, layer: str, target: int) -> str:
+def row(
+    method: Method, given: dict[str, Any], model: gradcam.Model, changed: dict[str, gradcam.Model], x: Any, layer: str, target: int
+) -> str:
     def raw(one: gradcam.Model, of: Any) -> Any:
-        return one.explain(x, target=of, layer=layer, method=method.name, relu=False).raw
+        return one.explain(x, target=of, layer=layer, method=method.name, relu=False, **given).raw
 
     before = raw(model, target)
     cells = [text(raw(new, target) - before, before) for new in changed.values()]
     negative = raw(model, Negative(target))
     same, opposite = (np.abs(negative - sign * before).max() / np.abs(before).max() for sign in (1, -1))
     cells.append(f"= ({same:.0e})" if same < EQUAL else f"L -> -L ({opposite:.0e})" if opposite < EQUAL else "other map")
-    return f"| {method.name} | " + " | ".join(cells) + " |"
+    shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if name != "rng")
+    return f"| {method.name}{f', `{shown}`' if shown else ''} | " + " | ".join(cells) + " |"
 
 
 def text(difference: Any, before: Any) -> str:
