@@ -20,6 +20,7 @@ from gradcam.graph.plan import Plan, compile_plan
 from gradcam.methods import find_method
 from gradcam.methods.base import Method, emit_cam, prepare_options
 from gradcam.ops import _call
+from gradcam.ops.cam import channel_arrays
 
 __all__ = [
     "cam",
@@ -142,36 +143,14 @@ def _options(method: Method, options: Mapping[str, Any], a: Floats, axis: int, g
 
 
 def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int, int]:
-    """Check the arrays; return those that the method needs, contiguous, the axis of their channels, and where it was given."""
+    """Check the arrays; return those that the method needs, and where their channels are and were given."""
     if method.layerless:
         raise ValueError(f"cam: method: '{method.name}' needs a whole model, see gradcam.load and Model.explain")
-    given: list[Any] = [activations, gradients] if "gradients" in method.needs else [activations]
-    if given[-1] is None and len(given) > 1:
+    if "gradients" not in method.needs:
+        return channel_arrays("cam", activations, channel_axis=channel_axis)
+    if gradients is None:
         raise ValueError(f"cam: gradients: method '{method.name}' needs them")
-    stored_last = False
-    views = [np.moveaxis(x, 1, -1) for x in given if isinstance(x, np.ndarray) and x.ndim > 2 and not x.flags.c_contiguous]
-    if channel_axis == 1 and len(views) == len(given) and all(view.flags.c_contiguous for view in views):
-        given, channel_axis, stored_last = list(views), -1, True  # channels first only in name: read where they lie
-    a = _call.array("cam", "activations", given[0], ndim=(3, 5))
-    arrays = [a]
-    if len(given) > 1:
-        g = _call.array("cam", "gradients", given[1], like=a)
-        if a.shape != g.shape:
-            raise ValueError(f"cam: gradients: expected shape {a.shape} like the activations, got {g.shape}")
-        arrays.append(g)
-    axis = _channel_axis(a, channel_axis)
-    given_axis = 1 if stored_last else axis
-    if 0 in a.shape[1:]:
-        raise ValueError(f"cam: activations: expected sizes of at least 1 on all axes but the batch, got {a.shape}")
-    if axis not in (1, a.ndim - 1):
-        arrays, axis = [np.ascontiguousarray(np.moveaxis(v, axis, 1)) for v in arrays], 1
-    return tuple(arrays), axis, given_axis
-
-
-def _channel_axis(array: Floats, channel_axis: int) -> int:
-    if not isinstance(channel_axis, int | np.integer) or not -array.ndim <= channel_axis < array.ndim or channel_axis % array.ndim == 0:
-        raise ValueError(f"cam: channel_axis: expected an axis of the {array.ndim} other than the batch axis 0, got {channel_axis!r}")
-    return int(channel_axis) % array.ndim
+    return channel_arrays("cam", activations, gradients, channel_axis=channel_axis)
 
 
 def _compile(

@@ -15,6 +15,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import Plan, compile_plan
 from gradcam.ops import _call
+from gradcam.ops.cam import channel_arrays
 
 __all__ = ["ChannelTable", "SignFacts", "measure"]
 
@@ -119,7 +120,7 @@ def measure(
     num_threads: int | None = None,
 ) -> SignFacts:
     """Check the arrays and measure them; see `gradcam.signs`."""
-    a, g, axis = _pair(function, activations, gradients, channel_axis)
+    (a, g), axis, _ = channel_arrays(function, activations, gradients, channel_axis=channel_axis)
     if weighting not in ("gradcam", "hirescam"):
         raise ValueError(f"{function}: method: expected one of 'gradcam', 'hirescam', got {weighting!r}")
     key = (weighting, a.shape[1:], a.dtype.char, axis, _call.isa)
@@ -131,23 +132,6 @@ def measure(
     parts = np.moveaxis(found[5].astype(np.float64), 1, -1) if weighting == "hirescam" else _contributions(alpha, table)
     gradient_table = ChannelTable.from_kernel(found[4])
     return SignFacts(signed, quadrants, alpha, parts, table, gradient_table, weighting)
-
-
-def _pair(function: str, activations: ArrayLike, gradients: ArrayLike, channel_axis: int) -> tuple[Floats, Floats, int]:
-    """Both arrays, checked, with the channels first or last."""
-    a = _call.array(function, "activations", activations, ndim=(3, 5))
-    g = _call.array(function, "gradients", gradients, like=a)
-    if a.shape != g.shape:
-        raise ValueError(f"{function}: gradients: expected shape {a.shape} like the activations, got {g.shape}")
-    if not isinstance(channel_axis, int | np.integer) or not -a.ndim <= channel_axis < a.ndim or channel_axis % a.ndim == 0:
-        raise ValueError(f"{function}: channel_axis: expected an axis of the {a.ndim} other than the batch axis 0, got {channel_axis!r}")
-    if 0 in a.shape[1:]:
-        raise ValueError(f"{function}: activations: expected sizes of at least 1 on all axes but the batch, got {a.shape}")
-    axis = int(channel_axis) % a.ndim
-    if axis in (1, a.ndim - 1):
-        return a, g, axis
-    a, g = (np.ascontiguousarray(np.moveaxis(v, axis, 1)) for v in (a, g))
-    return a, g, 1
 
 
 def _compile(weighting: Weighting, array: Floats, axis: int) -> Plan:
