@@ -85,6 +85,7 @@ class Tail:
 class CamBuilder:
     """What a method works with: activations and gradients of one picture, and the reductions over them."""
 
+    name: str
     g: Builder
     activations: Value
     channel_axis: int
@@ -113,6 +114,13 @@ class CamBuilder:
     @property
     def _common(self) -> dict[str, Any]:
         return {"channel_axis": self.channel_axis}
+
+    def variant(self, field: str, title: str) -> Any:
+        """What the mode says of a method, by a field of `Mode`; ValueError if the mode does not have the method."""
+        found = getattr(self.mode, field)
+        if found is None:
+            raise ValueError(f"{self.name}: compat: mode {self.mode.name!r} has no {title}")
+        return found
 
     def channel_mean(self, array: Value) -> Value:
         """Return mean_x array[k, x] for each channel k."""
@@ -372,7 +380,7 @@ def emit_cam(
         dropped = g.emit("CamFinite", *arrays, channel_axis=channel_axis)
         activations, *rest = (g.emit("CamDrop", a, dropped, channel_axis=channel_axis) for a in arrays)
         gradients = rest[0] if rest else None
-    c = CamBuilder(g, activations, channel_axis, mode, gradients, tail, bool(options.get("eigen_smooth", False)))
+    c = CamBuilder(method.name, g, activations, channel_axis, mode, gradients, tail, bool(options.get("eigen_smooth", False)))
     nodes: CamNodes = method.function(c, **own, **operands)
     if c.eigen_smooth and c.eigen is None:
         raise ValueError(f"eigen_smooth: method '{method.name}' has no sum over channels that could be replaced")

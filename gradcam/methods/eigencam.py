@@ -14,7 +14,5 @@ from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 )
 def eigen_cam(c: CamBuilder, *, center: bool | None = None, sign: str | int | Value = "energy") -> CamNodes:
     """``L = X v`` with X the activations (positions x channels) and v its first right singular vector."""
-    own = c.mode.eigen_center
-    if own is None:
-        raise ValueError(f"eigencam: compat: mode {c.mode.name!r} has no Eigen-CAM")
+    own = c.variant("eigen_center", "Eigen-CAM")
     return CamNodes(raw=c.project("activations", center=own if center is None else bool(center), sign=sign))

@@ -14,6 +14,5 @@ from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 )
 def eigen_grad_cam(c: CamBuilder, *, sign: str | int | Value = "energy") -> CamNodes:
     """``L = X v`` with X the products g A, centred over the positions, and v its first right singular vector."""
-    if c.mode.eigen_center is None:
-        raise ValueError(f"eigengradcam: compat: mode {c.mode.name!r} has no Eigen-Grad-CAM")
+    c.variant("eigen_center", "Eigen-Grad-CAM")
     return CamNodes(raw=c.project("product", center=True, sign=sign))

@@ -14,9 +14,8 @@ _MASKS = ("binary", "fraction")
 )
 def fem(c: CamBuilder, *, mask: str | None = None) -> CamNodes:
     """``L(x) = sum_k mu_k [A_k(x) >= mu_k + 2 sd_k]``; `mask="fraction"`: ``sum_k w_k A_k`` with w the share of positions above."""
-    chosen = c.mode.fem_mask if mask is None else mask
-    if chosen is None:
-        raise ValueError(f"fem: compat: mode {c.mode.name!r} has no FEM")
+    own = c.variant("fem_mask", "FEM")
+    chosen = own if mask is None else mask
     if chosen not in _MASKS:
         raise ValueError(f"fem: mask: expected one of {', '.join(map(repr, _MASKS))}, got {mask!r}")
     weights, thresholds = c.g.emit_all("CamFemWeights", c.activations, mask=chosen, channel_axis=c.channel_axis)

@@ -14,7 +14,6 @@ _VARIANTS = {"cancelled": 0, "epsilon": 1, "cubed": 2}
 )
 def grad_cam_plus_plus(c: CamBuilder) -> CamNodes:
     """``w_k = sum_x a R(g)`` with ``a = g^2 / (2 g^2 + g^3 sum_x A)``, computed as ``sum_x r / (2 + r s)``, which cannot underflow."""
-    if c.mode.gradcam_pp is None:
-        raise ValueError(f"gradcam++: compat: mode {c.mode.name!r} has no Grad-CAM++")
-    weights, degenerate = c.weights("CamPlusPlusWeights", variant=_VARIANTS[c.mode.gradcam_pp], epsilon=c.mode.gradcam_pp_epsilon)
+    variant = _VARIANTS[c.variant("gradcam_pp", "Grad-CAM++")]
+    weights, degenerate = c.weights("CamPlusPlusWeights", variant=variant, epsilon=c.mode.gradcam_pp_epsilon)
     return CamNodes(raw=c.combine(weights), weights=weights, degenerate=degenerate)

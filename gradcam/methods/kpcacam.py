@@ -13,8 +13,7 @@ from gradcam.methods.projection import kernel_pca
 )
 def kpca_cam(c: CamBuilder) -> CamNodes:
     """``L = u sqrt(lambda)`` of the first eigenpair of the centred kernel ``tanh(<X_x, X_x'> / C + 1)`` between positions."""
-    if c.mode.eigen_center is None:
-        raise ValueError(f"kpcacam: compat: mode {c.mode.name!r} has no KPCA-CAM")
+    c.variant("eigen_center", "KPCA-CAM")
     found = kernel_pca(c.g, c.channel_axis, c.activations, replace_nan=c.mode.nan == "spread")
     c.eigen = found.info
     return CamNodes(raw=found.map)

@@ -14,6 +14,5 @@ from gradcam.methods.base import CamBuilder, CamNodes, Laws, method
 )
 def seg_eigen_cam(c: CamBuilder, *, sign: str | int | Value = "extreme") -> CamNodes:
     """``L = X v`` with X the products |g| A, centred over the positions; the sign makes the extreme value positive."""
-    if c.mode.eigen_center is None:
-        raise ValueError(f"segeigencam: compat: mode {c.mode.name!r} has no Seg-Eigen-CAM")
+    c.variant("eigen_center", "Seg-Eigen-CAM")
     return CamNodes(raw=c.project("abs-product", center=True, sign=sign, own="extreme"))

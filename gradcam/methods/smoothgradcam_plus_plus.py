@@ -17,9 +17,7 @@ _VARIANTS = {"mean": 0, "last": 1}
 )
 def smooth_grad_cam_plus_plus(c: CamBuilder, *, gradient_samples: Value | None = None, last_activations: Value | None = None) -> CamNodes:
     """Grad-CAM++ with the powers of g averaged over gradients of noisy inputs (`noise`, or `samples` draws of `std` from `rng`)."""
-    variant = c.mode.smooth_gradcam_pp
-    if variant is None:
-        raise ValueError(f"smoothgradcam++: compat: mode {c.mode.name!r} has no Smooth Grad-CAM++")
+    variant = c.variant("smooth_gradcam_pp", "Smooth Grad-CAM++")
     if gradient_samples is None:
         raise ValueError("smoothgradcam++: gradient_samples: expected gradients of noisy inputs, of shape (samples, N, C, ...)")
     epsilon = c.mode.smooth_gradcam_pp_epsilon
