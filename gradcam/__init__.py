@@ -34,6 +34,7 @@ from gradcam.errors import (
 )
 from gradcam.explanation import Explanation
 from gradcam.graph.layers import LayerInfo
+from gradcam.graph_builder import GraphBuilder
 from gradcam.localisation import boxes, mask
 from gradcam.methods import list_methods
 from gradcam.model import Model, TensorInfo, load
@@ -52,6 +53,7 @@ __all__ = [
     "BuildWarning",
     "Explanation",
     "GradcamError",
+    "GraphBuilder",
     "LayerError",
     "LayerInfo",
     "MemoryBudgetError",

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "gradcam"
 LAYERS = [
     {"__init__", "__main__", "cli"},
     {"one_liner", "reparametrisation"},
+    {"graph_builder"},
     {"model"},
     {"explaining"},
     {"smoothing"},

@@ -30,7 +30,7 @@ class Unsupported(Exception):
 
 
 def onnx_form(*op_types: str) -> Callable[[Emitter], Emitter]:
-    """Register an emitter for ONNX operators of the default domain."""
+    """Register an emitter for ONNX operators of the default domain, or of another one as "domain::Operator"."""
 
     def register(emitter: Emitter) -> Emitter:
         for op_type in op_types:

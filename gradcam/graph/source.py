@@ -100,7 +100,7 @@ class Source:
 
     def _emit(self, node: OnnxNode, names: dict[str, Value], g: Builder) -> None:
         """Emit one node and name its outputs."""
-        form = ONNX_FORMS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        form = ONNX_FORMS.get(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}")
         if form is None:
             raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'})")
         inputs = [self._value(name, names, g) if name else None for name in node.inputs]
