@@ -45,6 +45,7 @@ from gradcam.render.overlay import overlay
 from gradcam.reparametrisation import reparametrise
 from gradcam.resampling import resize
 from gradcam.sign_report import SignReport, signs
+from gradcam.weights import from_torch, from_weights
 
 __version__ = "0.1.0"
 
@@ -76,6 +77,8 @@ __all__ = [
     "elementwise_grad_cam",
     "explain",
     "fem",
+    "from_torch",
+    "from_weights",
     "grad_cam",
     "grad_cam_plus_plus",
     "hires_cam",

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "gradcam"
 # From top to bottom; a module imports only from its own layer or from layers below it.
 LAYERS = [
     {"__init__", "__main__", "cli"},
-    {"one_liner", "reparametrisation"},
+    {"one_liner", "reparametrisation", "weights"},
     {"graph_builder"},
     {"model"},
     {"explaining"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from gradcam.errors import MemoryBudgetError, ModelFormatError, UnsupportedOpError, nearest, require
 from gradcam.graph.onnx_form import OnnxNode
 from gradcam.graph.source import Dim, InputSpec, Source
+from gradcam.readers.file import read_file
 
 __all__ = ["read_onnx"]
 
@@ -46,25 +46,12 @@ def read_onnx(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] 
     """
     onnx = require("onnx", "onnx")
     path = None if isinstance(source, bytes) else Path(source)
-    content = source if isinstance(source, bytes) else _read_file(Path(source), max_bytes)
+    content = source if isinstance(source, bytes) else read_file("load", Path(source), max_bytes)
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf has its own hierarchy
         raise ModelFormatError("this is no ONNX model", path=path) from error
     return _Reader(onnx, model, path, max_bytes, len(content)).read(outputs)
-
-
-def _read_file(path: Path, max_bytes: int | None) -> bytes:
-    """Read a file into owned memory (a mapped file that shrinks cannot be survived)."""
-    status = path.stat()
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelFormatError("this is no regular file", path=path)
-    size = status.st_size
-    if max_bytes is not None and size > max_bytes:
-        raise MemoryBudgetError(f"load: {path}: the file has {size} bytes, max_bytes allows {max_bytes}")
-    return path.read_bytes()
 
 
 class _Reader:
