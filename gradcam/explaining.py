@@ -23,7 +23,7 @@ from gradcam.resampling import resize
 from gradcam.runs import Column, Job, gradients_of, run_columns, settle
 from gradcam.session import Bound, Inputs, Session
 from gradcam.smoothing import augmented, average, draw_noise, noisy_operands
-from gradcam.targets import Target, Weighted, per_picture
+from gradcam.targets import Target, per_picture
 
 __all__ = ["Request", "explain_rows", "gradient_rows"]
 
@@ -38,6 +38,7 @@ class Request:
     method: str = "gradcam"
     compat: str = "paper"
     channel_axis: int | None = None
+    tokens: tuple[int, Sequence[int]] | None = None
     num_threads: int | None = None
     batch_size: int | None = None
     progress: bool = False
@@ -90,9 +91,9 @@ def gradient_rows(
     """Return activations and gradients of a layer; see `Model.activations_and_gradients`."""
     bound, mode = session.bind(function, x), compat_mode("paper")
     row = _resolve(labels, bound, target, mode)
-    value = _layer(bound, layer_name, [row])
+    value = _default_layer(bound, [row]) if layer_name is None else bound.forward.layer(layer_name)
     _check_mixing(function, bound, "differentiated")
-    layer = Layer(value, bound.forward.channel_axis(value))
+    layer = Layer(value, bound.forward.channel_axis(value))  # in the layout of the tensor, tokens and all
     activations, gradients = gradients_of(
         Job(session, bound, (layer,), find_method(function, "gradcam"), mode, num_threads=num_threads), row
     )
@@ -115,13 +116,12 @@ def _resolve(labels: Labels, bound: Bound, target: Any, mode: Mode) -> list[Targ
     resolved: list[Target] = []
     known: dict[int, Target] = {}
     for picture, one in enumerate(per_picture(target, bound.pictures)):
-        if isinstance(one, Weighted) or id(one) not in known:
+        if id(one) not in known:
             name = one.output_name()
             if name is not None and name not in outputs:
                 raise TargetError(f"target: output: expected one of {', '.join(outputs)}, got '{name}'")
             known[id(one)] = one.resolve(labels, bound.forward.output(name).shape[1:])
-        found = known[id(one)]
-        resolved.append(found.of_picture(picture, bound.pictures) if isinstance(found, Weighted) else found)
+        resolved.append(known[id(one)].of_picture(picture, bound.pictures))
     return resolved
 
 
@@ -132,18 +132,21 @@ def _layers(function: str, bound: Bound, request: Request, rows: Sequence[Sequen
         return ()
     several = isinstance(request.layer, Sequence) and not isinstance(request.layer, str)
     names: list[Any] = list(request.layer or ()) if several else [request.layer]
-    if not names or len(set(names)) < len(names):
+    values = [value for name in names for value in ([_default_layer(bound, rows)] if name is None else bound.forward.matching(name))]
+    if not values or len(set(values)) < len(values):
         raise LayerError(f"{function}: layer: expected one layer or a list of different ones, got {names}")
-    values = [_layer(bound, name, rows) for name in names]
-    layers = tuple(Layer(value, _axis(function, bound, value, request.channel_axis)) for value in values)
+    layers = tuple(
+        bound.forward.as_layer(
+            f"{function}: layer '{value.name}'", value, _axis(function, bound, value, request.channel_axis), request.tokens
+        )
+        for value in values
+    )
     if len(layers) > 1 and compat_mode(request.compat).aggregate is None:
         raise LayerError(f"{function}: layer: mode '{request.compat}' explains one layer per call, got {len(layers)}")
     return layers
 
 
-def _layer(bound: Bound, name: str | None, rows: Sequence[Sequence[Target]]) -> Value:
-    if name is not None:
-        return bound.forward.layer(name)
+def _default_layer(bound: Bound, rows: Sequence[Sequence[Target]]) -> Value:
     outputs = {t.output_name() for row in rows for t in row} or {None}
     value = bound.forward.default_layer(outputs.pop() if len(outputs) == 1 else None)
     if value is None:
@@ -173,7 +176,7 @@ def _with_options(function: str, job: Job, request: Request) -> Job:
     """Add the method's options and, for each layer, its arrays."""
     plain, arrays = dict(request.options), []
     for layer in job.layers:
-        shape = (job.bound.pictures, *layer.value.shape[1:])
+        shape = (job.bound.pictures, *layer.shape[1:])
         plain, found = prepare_options(function, job.method, request.options, shape, layer.channel_axis, job.bound.forward.real)
         arrays.append(found)
     return replace(job, options=plain, operands=tuple(arrays))
@@ -234,8 +237,7 @@ def _raw_maps(job: Job, column: Column) -> list[NDArray[Any]]:
     """Raw maps of the layers; of a method on all layers, the sum of its maps at the input's size."""
     real, n = job.bound.forward.real, job.bound.pictures
     if not job.method.layerless:
-        empty = [tuple(k for i, k in enumerate(x.value.shape) if i not in (0, x.channel_axis)) for x in job.layers]
-        return column.each("raw") or [np.empty((n, *shape), real) for shape in empty]
+        return column.each("raw") or [np.empty((n, *layer.grid), real) for layer in job.layers]
     size = job.bound.arrays[0].shape[2:]
     total = np.zeros((n, *size))
     for array in column.each("array"):
@@ -247,7 +249,7 @@ def _picture_size(job: Job) -> tuple[int, ...] | None:
     """Spatial size of the first input with as many axes as the layer."""
     forward = job.bound.forward
     for value, array in zip(forward.graph.inputs, job.bound.arrays, strict=True):
-        if not job.layers or array.ndim == len(job.layers[0].value.shape):
+        if not job.layers or array.ndim == len(job.layers[0].shape):
             return array.shape[2:] if forward.channel_axis(value) == 1 else array.shape[1:-1]
     return None
 
@@ -301,5 +303,6 @@ def _classes(job: Job, row: Sequence[Target]) -> int | None:
 def _probe(job: Job, labels: Labels, row: Sequence[Target], target: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Activations and gradients of the layer, channels first, for the explained targets or another one."""
     activations, gradients = gradients_of(job, row if target is None else _resolve(labels, job.bound, target, job.mode))
-    axis = job.layers[0].channel_axis
-    return np.moveaxis(activations, axis, 1), np.moveaxis(gradients, axis, 1)
+    layer = job.layers[0]
+    first, second = (np.moveaxis(layer.arrange(array), layer.channel_axis, 1) for array in (activations, gradients))
+    return first, second

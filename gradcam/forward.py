@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.errors import LayerError, nearest
-from gradcam.graph.explain_graph import entering_normaliser
+from gradcam.graph.default_layer import default_layer
+from gradcam.graph.explain_graph import Layer, entering_normaliser
 from gradcam.graph.ir import Graph, Shape, Value
-from gradcam.graph.layers import LayerInfo, channel_axes, default_layer, find_layers
+from gradcam.graph.layers import LayerInfo, channel_axes, find_layers, split_tokens
+from gradcam.graph.module_paths import child_paths, pattern_of
 from gradcam.graph.passes import fold_batchnorm, is_per_picture, picture_axes
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.graph.source import Source
@@ -46,17 +48,52 @@ class Forward:
         return fold_batchnorm(graph, keep, self.folds)
 
     def layer(self, name: str) -> Value:
-        """Value of a layer given by tensor or node name; LayerError lists the nearest three."""
+        """Value of one layer given by tensor or node name, module path, or a pattern; LayerError lists the nearest three."""
+        found = self.matching(name)
+        if len(found) > 1:
+            names = ", ".join(f"'{value.name}'" for value in found[:3])
+            raise LayerError(f"layer: expected one layer, '{name}' matches {len(found)}: {names}{', ...' if len(found) > 3 else ''}")
+        return found[0]
+
+    def matching(self, name: str) -> list[Value]:
+        """Value of a name; for a pattern those of all layers of which a name matches, in their order.
+
+        In patterns ``*`` and ``?`` stand for anything without ``.`` and ``/``, ``**`` for anything.
+        """
         if not isinstance(name, str):
-            raise LayerError(f"layer: expected the name of a tensor or node, got {type(name).__name__}")
-        if name not in self.lookup:
-            raise LayerError(
-                f"layer: no tensor or node is called '{name}'; nearest: {', '.join(repr(n) for n in nearest(name, list(self.lookup)))}"
-            )
-        return self.lookup[name]
+            raise LayerError(f"layer: expected the name of a tensor, node or module, got {type(name).__name__}")
+        wanted = name if name in self.lookup else child_paths(name, self.lookup)
+        if wanted in self.lookup:
+            return [self.lookup[wanted]]
+        pattern = pattern_of(wanted)
+        if pattern is not None:
+            found = [v for v, info in self.layers.items() if any(pattern.fullmatch(n) for n in (info.name, *info.aliases))]
+            if not found:
+                raise LayerError(f"layer: no layer matches '{name}'; `model.layers` lists their names")
+            return found
+        close = ", ".join(repr(n) for n in nearest(wanted, list(self.lookup)))
+        raise LayerError(f"layer: no tensor, node or module is called '{name}'; nearest: {close}")
+
+    def as_layer(self, what: str, value: Value, axis: int, tokens: Any = None) -> Layer:
+        """Layer with channels along `axis`; its tokens are laid on `tokens`, else the grid that fits, else the largest square.
+
+        Raises
+        ------
+        ValueError
+            The tokens do not fit; the text begins with `what`.
+        """
+        info = self.layers.get(value)
+        if len(value.shape) != 3:
+            if tokens is not None:
+                raise ValueError(f"{what}: tokens: expected a layer of shape (N, T, C), got {value.shape}")
+            return Layer(value, axis)
+        if tokens is None and (info is None or info.layout != "tokens" or info.tokens is not None):
+            same = info is not None and axis == info.channel_axis
+            return Layer(value, axis, info.tokens if info is not None and same else None)
+        return Layer(value, axis, split_tokens(what, value.shape[3 - axis], tokens))
 
     def default_layer(self, output: str | None = None) -> Value | None:
-        """Last layer with positions before `output`, see `gradcam.graph.layers.default_layer`."""
+        """Last layer with positions before `output`, see `gradcam.graph.default_layer`."""
         if output not in self._default_layers:
             self._default_layers[output] = default_layer(self.graph, self.layers, self.channel_axes, self.output(output))
         return self._default_layers[output]
@@ -93,9 +130,8 @@ def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[An
         Shape of every input with its batch.
     """
     graph, names = source.build(shapes, real)
-    node_names = {n.name: n.outputs[0] for n in source.nodes if n.name and n.outputs}
     axes = channel_axes(graph)
-    layers, lookup = find_layers(graph, axes, names, node_names)
+    layers, lookup = find_layers(graph, axes, names, source.nodes, source.initializers)
     outputs = dict(zip(source.outputs, graph.outputs, strict=True))
     separable = all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph)
     return Forward(graph, real, outputs, layers, lookup, folds, axes, picture_axes(graph) if separable else None)

@@ -226,6 +226,7 @@ class Model:
         compat: str = "paper",
         batch_size: int | None = None,
         channel_axis: int | None = None,
+        tokens: tuple[int, Sequence[int]] | None = None,
         num_threads: int | None = None,
         progress: bool = False,
         callback: Callable[[int, int], object] | None = None,
@@ -244,7 +245,10 @@ class Model:
             What is explained: a class by index or name, or any of `gradcam.targets`. None is the class with the largest
             score of the first output (the centre of a map; a single value as it is).
         layer : str or sequence of str, optional
-            Name of a tensor or node; `default_layer` by default. Maps of several layers are combined.
+            Name of a tensor or node, or path of a module (``"layer4"``, ``"features.28"``, ``"layer4[-1]"``), which stands for the
+            last tensor with positions that is computed in it; `default_layer` by default. In a pattern ``*`` and ``?``
+            stand for anything without ``.`` and ``/``, and ``**`` for anything: all layers that match. Maps of several layers
+            are combined.
         method : str
             See `gradcam.list_methods`.
         compat : {"paper", "pytorch-grad-cam", "torchcam", "captum"}
@@ -253,6 +257,9 @@ class Model:
             Pictures per run.
         channel_axis : int, optional
             Axis of the layer's channels where the graph does not tell it.
+        tokens : (int, sequence of int), optional
+            Of a layer (N, T, C): number of prefix tokens (class token, registers) and the grid (rows, columns) of the others,
+            row by row. By default the grid of the patch convolution, else the largest square.
         num_threads : int, optional
             See `gradcam.set_num_threads`.
         progress : bool
@@ -293,6 +300,7 @@ class Model:
             method=method,
             compat=compat,
             channel_axis=channel_axis,
+            tokens=tokens,
             num_threads=num_threads,
             batch_size=batch_size,
             progress=progress,
@@ -334,7 +342,7 @@ class Model:
         x : array_like, or mapping of input name to array_like
             As in `run`.
         layer : str, optional
-            Name of a tensor or node; an input of the model is allowed too.
+            Name of one layer as in `explain`; an input of the model is allowed too.
         target, num_threads
             As in `explain`.
 

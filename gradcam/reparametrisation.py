@@ -79,7 +79,7 @@ def reparametrise(model: Model, layer: str, shift: ArrayLike | None = None, scal
     if factor is not None and not factor.all():
         raise ValueError("reparametrise: scale: expected numbers other than 0, got 0")
     shapes = {v.name: v.shape for v in nominal.graph.inputs}
-    source = _Walk(model._source, shapes).run(layer, factor, offset)
+    source = _Walk(model._source, shapes).run(layer, value.name, factor, offset)
     origin = None if model._origin is None else partial(_again, model._origin, layer, shift, scale)
     new = Model(source, labels=model.labels, max_bytes=model._session.max_bytes, origin=origin)
     new.preprocess = model.preprocess
@@ -120,9 +120,9 @@ class _Walk:
         self.problems: list[str] = []
         self.taken = {*self.values, *source.initializers, *(name for node in source.nodes for name in (*node.inputs, *node.outputs))}
 
-    def run(self, layer: str, scale: Floats | None, shift: Floats | None) -> Source:
-        """Return the source in which the tensor or node `layer` is scaled and shifted."""
-        tensor = self._tensor(layer)
+    def run(self, layer: str, last: str, scale: Floats | None, shift: Floats | None) -> Source:
+        """Return the source in which the tensor or node `layer`, or the tensor `last` of a module of that name, is scaled and shifted."""
+        tensor = self._tensor(layer, last)
         if any(spec.name == tensor for spec in self.source.inputs):
             raise ValueError(f"reparametrise: layer: '{tensor}' is an input of the model, which the caller gives")
         if tensor in self.source.outputs:
@@ -140,11 +140,11 @@ class _Walk:
         initializers = {name: array for name, array in (self.source.initializers | self.constants).items() if name in used}
         return replace(self.source, nodes=self.nodes, initializers=initializers, _constants={})
 
-    def _tensor(self, layer: str) -> str:
-        """Name of the tensor that a tensor or node name stands for, as `Forward.layer` understands it."""
+    def _tensor(self, layer: str, last: str) -> str:
+        """Name of the tensor that a tensor, node or module name stands for, as `Forward.layer` understands it."""
         if layer in self.values:
             return layer
-        return {n.name: n.outputs[0] for n in self.source.nodes if n.name and n.outputs}[layer]
+        return {n.name: n.outputs[0] for n in self.source.nodes if n.name and n.outputs}.get(layer, last)
 
     def _reads_sizes(self, node: OnnxNode) -> bool:
         """Whether the constant results of a node depend on the sizes of the model's inputs."""
@@ -176,7 +176,7 @@ class _Walk:
             result = tensor if last else self._fresh(f"{tensor}.scaled")
             name = producer.name if last and named else ""
             inputs = (current, self._constant(f"{tensor}.{what}", array))
-            self.nodes.append(OnnxNode(op_type, name, "", producer.opset, inputs, (result,), {}))
+            self.nodes.append(OnnxNode(op_type, name, "", producer.opset, inputs, (result,), {}, producer.scopes))
             current = result
         one, zero = np.ones(()), np.zeros(())
         self._change(tensor, Affine(one if scale is None else scale, zero if shift is None else shift))

@@ -85,7 +85,7 @@ def run_columns(job: Job, rows: Rows, pictures: Sequence[int], columns: Sequence
         return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands)
 
     shapes = tuple((name, array.shape[1:]) for one in job.operands for name, array in one.items())
-    layers = tuple((layer.value, layer.channel_axis) for layer in job.layers)
+    layers = tuple((layer.value, layer.channels, layer.tokens) for layer in job.layers)
     what = ("explain", layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), shapes)
     # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
     _run(job, rows, pictures, columns, what, make, None if job.method.layerless else [layer.value for layer in job.layers])

@@ -52,10 +52,10 @@ def noisy_operands(job: Job, row: Sequence[Target], noise: NDArray[Any]) -> tupl
         for one in noise:
             bound = replace(job.bound, arrays=[job.bound.arrays[0] + one])
             activations, gradients = gradients_of(replace(job, bound=bound, layers=(layer,)), row)
-            samples.append(gradients)
+            samples.append(layer.arrange(gradients))
         arrays = {"gradient_samples": np.stack(samples, axis=1)}
         if job.mode.smooth_gradcam_pp == "last":
-            arrays["last_activations"] = activations
+            arrays["last_activations"] = layer.arrange(activations)
         operands.append(arrays)
     return tuple(operands)
 

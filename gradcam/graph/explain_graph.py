@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from gradcam.compat import Mode
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Graph, Node, Value
+from gradcam.graph.ir import Graph, Node, Shape, Value
 from gradcam.graph.passes import prune, take_row
+from gradcam.graph.tokens import Tokens
 from gradcam.methods.base import CamNodes, Method, Tail, emit_cam
 from gradcam.methods.fullgrad import Term
 from gradcam.targets import Target
@@ -28,10 +29,56 @@ _LINEAR = ("Reshape", "Transpose", "MatMul", "Add", "Sub", "Affine", "Gather", "
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer that is explained, and the axis of its channels."""
+    """A layer that is explained, and how methods see it.
+
+    Attributes
+    ----------
+    value : Value
+        The tensor.
+    channels : int
+        Axis of its channels.
+    tokens : (int, tuple of int) or None
+        Of a sequence, which methods see as a picture: number of prefix tokens, and the grid of the others.
+    """
 
     value: Value
-    channel_axis: int
+    channels: int
+    tokens: Tokens | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Shape that methods see."""
+        if self.tokens is None:
+            return self.value.shape
+        count = self.value.shape[self.channels]
+        return (self.value.shape[0], count, *self.tokens[1]) if self.channels == 1 else (self.value.shape[0], *self.tokens[1], count)
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of the channels in `shape`."""
+        return 1 if self.channels == 1 else len(self.shape) - 1
+
+    @property
+    def grid(self) -> Shape:
+        """Sizes of the axes of positions."""
+        return tuple(n for i, n in enumerate(self.shape) if i not in (0, self.channel_axis))
+
+    def arranged(self, g: Builder, array: Value) -> Value:
+        """Emit what methods see of the tensor or its gradient: prefix tokens cut off, the others on their grid."""
+        if self.tokens is None:
+            return array
+        axis = 3 - self.channels
+        starts = tuple(self.tokens[0] if i == axis else 0 for i in range(3))
+        sizes = tuple(n - start for n, start in zip(array.shape, starts, strict=True))
+        kept = g.emit("Slice", array, starts=starts, steps=(1, 1, 1), sizes=sizes) if any(starts) else array
+        return g.reshape(kept, self.shape)
+
+    def arrange(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Do the same with an array for any number of pictures."""
+        if self.tokens is None:
+            return array
+        kept = array[:, self.tokens[0] :] if self.channels == 2 else array[:, :, self.tokens[0] :]
+        return kept.reshape(len(array), *self.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +178,16 @@ def explain_graph(
     g = scores.g
     given = [{name: g.input(f"option.{name}", (1, *array.shape[1:])) for name, array in one.items()} for one in operands]
     differentiated = "gradients" in method.needs or method.model_gradients
+    activations = [layer.arranged(g, layer.value) for layer in layers]
     branches = []
     for score, index in scores.pairs:
         found = gradients(g, score, [layer.value for layer in layers]) if differentiated else [None] * len(layers)
-        cams = tuple(
-            emit_cam(method, mode, g, layer.value, gradient, layer.channel_axis, options, arrays, _tail(g, score, layer, gradient))
-            for layer, gradient, arrays in zip(layers, found, given, strict=True)
-        )
-        branches.append(Branch(score, index, cams))
+        cams = []
+        for layer, seen, gradient, arrays in zip(layers, activations, found, given, strict=True):
+            by = None if gradient is None else layer.arranged(g, gradient)
+            tail = _tail(g, score, layer, gradient)
+            cams.append(emit_cam(method, mode, g, seen, by, layer.channel_axis, options, arrays, tail))
+        branches.append(Branch(score, index, tuple(cams)))
     return scores.finish(branches), branches
 
 
@@ -146,7 +195,7 @@ def _tail(g: Builder, score: Value, layer: Layer, gradient: Value | None) -> Tai
     def hessian_product() -> Value:
         assert gradient is not None
         # The seed counts as a constant: the result is the Hessian times the activations.
-        return gradients(g, gradient, [layer.value], seed=layer.value)[0]
+        return layer.arranged(g, gradients(g, gradient, [layer.value], seed=layer.value)[0])
 
     return Tail(hessian_product, partial(_check_pooled_head, g.graph, score, layer))
 
@@ -156,7 +205,7 @@ def _check_pooled_head(graph: Graph, score: Value, layer: Layer) -> None:
     reached = graph.downstream([layer.value])
     path = graph.upstream([score])
     nodes = [n for n in graph.nodes if n.outputs[0].is_real and n.outputs[0] in path and any(v in reached for v in n.inputs)]
-    space = tuple(i for i in range(1, len(layer.value.shape)) if i != layer.channel_axis)
+    space = tuple(i for i in range(1, len(layer.value.shape)) if i != layer.channels)
     for node in nodes:
         if layer.value in node.inputs and not (node.op == "ReduceMean" and tuple(node.attrs["axes"]) == space):
             raise ValueError(f"cam: layer: '{layer.value.name}' is read by {node.op}, expected the mean over all positions")

@@ -42,7 +42,7 @@ def onnx_form(*op_types: str) -> Callable[[Emitter], Emitter]:
 
 @dataclass(slots=True)
 class OnnxNode:
-    """An ONNX node without protobuf: attributes are ints, floats, str, tuples and arrays."""
+    """An ONNX node without protobuf: attributes are ints, floats, str, tuples and arrays; `scopes` are paths of modules around it."""
 
     op_type: str
     name: str
@@ -51,6 +51,7 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attrs: dict[str, Any]
+    scopes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.errors import MemoryBudgetError, ModelFormatError, UnsupportedOpError, nearest, require
+from gradcam.graph.module_paths import module_paths
 from gradcam.graph.onnx_form import OnnxNode
 from gradcam.graph.source import Dim, InputSpec, Source
 from gradcam.readers.file import read_file
@@ -103,7 +104,9 @@ class _Reader:
         attrs: dict[str, Any] = {}
         for attribute in node.attribute:
             attrs[attribute.name] = self._attribute(node, attribute)
-        return OnnxNode(node.op_type, node.name, node.domain, opset, tuple(node.input), tuple(node.output), attrs)
+        metadata = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), None)
+        scopes = module_paths(node.name, metadata)
+        return OnnxNode(node.op_type, node.name, node.domain, opset, tuple(node.input), tuple(node.output), attrs, scopes)
 
     def _attribute(self, node: Any, attribute: Any) -> Any:
         kinds = self.onnx.AttributeProto

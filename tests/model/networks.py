@@ -173,3 +173,80 @@ def two_outputs() -> bytes:
     nodes.append(helper.make_node("Gemm", ["features", "a.weight"], ["a"], transB=1))
     nodes.append(helper.make_node("Gemm", ["features", "b.weight"], ["b"], transB=1))
     return model_bytes(nodes, {"x": ["N", 2, 6, 5]}, {"a": ["N", 3], "b": ["N", 2]}, w)
+
+
+def layer_norm(weights: Weights, x: str, y: str, channels: int) -> list[onnx.NodeProto]:
+    """Normalisation over the last axis, composed of elementary operators; the last one bears the name of the module."""
+    weights["epsilon"] = np.float32(1e-5)
+    gamma, beta = weights.add(f"{y}.weight", channels), weights.add(f"{y}.bias", channels)
+    weights[gamma] = weights[gamma] + 1
+    parts = [f"{y}.{part}" for part in ("mean", "centred", "square", "variance", "safe", "deviation", "unit", "scaled")]
+    mean, centred, square, variance, safe, deviation, unit, scaled = parts
+    return [
+        helper.make_node("ReduceMean", [x], [mean], axes=[-1]),
+        helper.make_node("Sub", [x, mean], [centred]),
+        helper.make_node("Mul", [centred, centred], [square]),
+        helper.make_node("ReduceMean", [square], [variance], axes=[-1]),
+        helper.make_node("Add", [variance, "epsilon"], [safe]),
+        helper.make_node("Sqrt", [safe], [deviation]),
+        helper.make_node("Div", [centred, deviation], [unit]),
+        helper.make_node("Mul", [unit, gamma], [scaled]),
+        helper.make_node("Add", [scaled, beta], [y], name=f"/{y.replace('.', '/')}/Add"),
+    ]
+
+
+def _linear(weights: Weights, x: str, y: str, channels: tuple[int, int]) -> list[onnx.NodeProto]:
+    names = weights.add(f"{y}.weight", *channels), weights.add(f"{y}.bias", channels[1])
+    return [helper.make_node("MatMul", [x, names[0]], [f"{y}.product"]), helper.make_node("Add", [f"{y}.product", names[1]], [y])]
+
+
+def vit(prefix: int = 1, grid: tuple[int, ...] = (2, 3), pool: bool = False, blocks: int = 2, width: int = 8, heads: int = 2) -> bytes:
+    """Vision transformer for pictures (N, 2, 4 rows, 4 columns) or volumes: patch convolution, class token or mean of all tokens."""
+    w, count = Weights(), int(np.prod(grid)) + prefix
+    kernel = (4,) * len(grid)
+    patches = [w.add("patches.weight", width, 2, *kernel), w.add("patches.bias", width)]
+    w["flat"], w["split"], w["joined"] = (np.array(n) for n in ([0, width, -1], [0, count, 3, heads, width // heads], [0, count, width]))
+    nodes = [helper.make_node("Conv", ["x", *patches], ["patches"], strides=kernel)]
+    nodes.append(helper.make_node("Reshape", ["patches", "flat"], ["patches.flat"]))
+    nodes.append(helper.make_node("Transpose", ["patches.flat"], ["patches.tokens"], perm=[0, 2, 1]))
+    tokens = "patches.tokens"
+    if prefix:
+        w["class"] = normal((1, prefix, width), 77)
+        nodes.append(helper.make_node("Concat", ["class", tokens], ["all"], axis=1))
+        tokens = "all"
+    w["places"] = 0.3 * normal((1, count, width), 78)
+    nodes.append(helper.make_node("Add", [tokens, "places"], ["embedded"]))
+    tokens = "embedded"
+    w["scale"] = np.float32(1 / np.sqrt(width // heads))
+    for i in range(blocks):
+        b = f"blocks.{i}"
+        nodes += layer_norm(w, tokens, f"{b}.norm1", width)
+        nodes += _linear(w, f"{b}.norm1", f"{b}.qkv", (width, 3 * width))
+        nodes.append(helper.make_node("Reshape", [f"{b}.qkv", "split"], [f"{b}.split"]))
+        nodes.append(helper.make_node("Transpose", [f"{b}.split"], [f"{b}.parts"], perm=[2, 0, 3, 1, 4]))
+        for part, name in enumerate("qkv"):
+            w[f"part{part}"] = np.array(part)
+            nodes.append(helper.make_node("Gather", [f"{b}.parts", f"part{part}"], [f"{b}.{name}"], axis=0))
+        nodes.append(helper.make_node("Transpose", [f"{b}.k"], [f"{b}.kt"], perm=[0, 1, 3, 2]))
+        nodes.append(helper.make_node("MatMul", [f"{b}.q", f"{b}.kt"], [f"{b}.products"]))
+        nodes.append(helper.make_node("Mul", [f"{b}.products", "scale"], [f"{b}.scaled"]))
+        nodes.append(helper.make_node("Softmax", [f"{b}.scaled"], [f"{b}.attention"], axis=-1))
+        nodes.append(helper.make_node("MatMul", [f"{b}.attention", f"{b}.v"], [f"{b}.mixed"]))
+        nodes.append(helper.make_node("Transpose", [f"{b}.mixed"], [f"{b}.turned"], perm=[0, 2, 1, 3]))
+        nodes.append(helper.make_node("Reshape", [f"{b}.turned", "joined"], [f"{b}.heads"]))
+        nodes += _linear(w, f"{b}.heads", f"{b}.proj", (width, width))
+        nodes.append(helper.make_node("Add", [tokens, f"{b}.proj"], [f"{b}.sum"], name=f"/blocks/blocks.{i}/Add"))
+        nodes += layer_norm(w, f"{b}.sum", f"{b}.norm2", width)
+        nodes += _linear(w, f"{b}.norm2", f"{b}.hidden", (width, 2 * width))
+        nodes.append(helper.make_node("Tanh", [f"{b}.hidden"], [f"{b}.active"]))
+        nodes += _linear(w, f"{b}.active", f"{b}.mlp", (2 * width, width))
+        nodes.append(helper.make_node("Add", [f"{b}.sum", f"{b}.mlp"], [f"{b}.out"], name=f"/blocks/blocks.{i}/Add_1"))
+        tokens = f"{b}.out"
+    nodes += layer_norm(w, tokens, "norm", width)
+    w["first"] = np.array(0)
+    if pool:
+        nodes.append(helper.make_node("ReduceMean", ["norm"], ["features"], axes=[1], keepdims=0))
+    else:
+        nodes.append(helper.make_node("Gather", ["norm", "first"], ["features"], axis=1))
+    nodes.append(helper.make_node("MatMul", ["features", w.add("head", width, 3)], ["y"]))
+    return model_bytes(nodes, {"x": ["N", 2, *(4 * n for n in grid)]}, {"y": ["N", 3]}, w)

@@ -79,11 +79,11 @@ def _tensors(content, names, x):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("stage3", r"layer: no tensor or node is called 'stage3'; nearest: '(/stage1/relu|stage[12])', '.*', '.*'$"),
-        ("Stem", "layer: no tensor or node is called 'Stem'; nearest: '"),
-        (3, "layer: expected the name of a tensor or node, got int"),
-        ("fc.weight", "layer: no tensor or node is called 'fc.weight'"),
-        ("", "layer: no tensor or node is called ''"),
+        ("stage3", r"layer: no tensor, node or module is called 'stage3'; nearest: '(/stage1/relu|stage[12])', '.*', '.*'$"),
+        ("Stem", "layer: no tensor, node or module is called 'Stem'; nearest: '"),
+        (3, "layer: expected the name of a tensor, node or module, got int"),
+        ("fc.weight", "layer: no tensor, node or module is called 'fc.weight'"),
+        ("", "layer: no tensor, node or module is called ''"),
     ],
 )
 def test_layers_that_do_not_exist(layer, message):
@@ -93,7 +93,7 @@ def test_layers_that_do_not_exist(layer, message):
 
 
 def test_outputs_that_do_not_exist():
-    with pytest.raises(gradcam.LayerError, match="no tensor or node is called 'logit'; nearest: "):
+    with pytest.raises(gradcam.LayerError, match="no tensor, node or module is called 'logit'; nearest: "):
         MODEL.run(X, outputs=["logit"])
 
 
@@ -232,3 +232,101 @@ def test_outputs_can_be_chosen_at_load():
         gradcam.load(resnet(), outputs=["stage9"])
     why = model.explain(X, target=targets.ClassScore(3), layer="stage2", relu=False)
     np.testing.assert_allclose(why.score, found["features"][:, 3], rtol=1e-6)
+
+
+# --- modules
+
+
+def modular(metadata: bool) -> bytes:
+    """Two blocks and a pool, named as one of PyTorch's exporters names them."""
+    w = Weights()
+    nodes, previous, scopes = [], "x", []
+    for block, (channels, width) in enumerate(((2, 4), (4, 5))):
+        nodes += conv(w, previous, f"conv{block}", (channels, width))
+        nodes.append(helper.make_node("Relu", [f"conv{block}"], [f"relu{block}"]))
+        nodes.append(helper.make_node("Add", [f"relu{block}", f"conv{block}"], [f"sum{block}"]))
+        nodes.append(helper.make_node("Relu", [f"sum{block}"], [f"out{block}"]))
+        scopes += [f"body.{block}.conv", f"body.{block}.act", f"body.{block}", f"body.{block}.act"]
+        previous = f"out{block}"
+    nodes += [helper.make_node("GlobalAveragePool", [previous], ["gap"]), helper.make_node("Flatten", ["gap"], ["f"])]
+    nodes.append(helper.make_node("MatMul", ["f", w.add("fc", 5, 3)], ["y"]))
+    scopes += ["pool", "", "fc"]
+    for i, (node, scope) in enumerate(zip(nodes, scopes, strict=True)):
+        parts = scope.split(".")
+        paths = [".".join(parts[: n + 1]) for n in range(len(parts))] if scope else []
+        if metadata:
+            node.name = f"node_{i}"
+            entry = node.metadata_props.add()
+            entry.key, entry.value = "pkg.torch.onnx.name_scopes", str(["", *paths, f"op_{i}"])
+        else:
+            # a child of a Sequential repeats its parent's name; the second call of a module is numbered
+            inner = ["body", f"body.{parts[1]}", *parts[2:]] if parts[0] == "body" else parts
+            inner = [f"{p}_1" if p == "act" and node.output[0].startswith("out") else p for p in inner]
+            node.name = "/".join(["", *(p for p in inner if p), node.op_type])
+    return model_bytes(nodes, {"x": ["N", 2, 6, 7]}, {"y": ["N", 3]}, w, check=not metadata)
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_modules_are_names_of_their_last_tensor(metadata):
+    model = gradcam.load(modular(metadata))
+    found = {alias: layer.name for layer in model.layers for alias in layer.aliases if not alias.startswith(("node_", "/"))}
+    expected = {"body": "out1", "body.0": "out0", "body.1": "out1", "body.0.conv": "conv0", "body.1.conv": "conv1"}
+    expected |= {"body.0.act": "out0", "body.1.act": "out1"} | ({} if metadata else {"body.0.act_1": "out0", "body.1.act_1": "out1"})
+    assert found == expected
+    assert {layer.name: layer.module for layer in model.layers}["conv1"] == "body.1.conv"
+    x = normal((1, 2, 6, 7))
+    for name, tensor in [*expected.items(), ("body[0]", "out0"), ("body[-1]", "out1"), ("body[-1].conv", "conv1"), ("bod?", "out1")]:
+        assert model.explain(x, target=1, layer=name, relu=False).layer == tensor
+        assert model.activations_and_gradients(x, layer=name, target=1)[0].tobytes() == model.run(x, outputs=[tensor]).tobytes()
+
+
+def test_own_names_win_over_modules():
+    w = Weights()
+    nodes = [*conv(w, "x", "a", (2, 3)), helper.make_node("Relu", ["a"], ["r"], name="/a/Relu")]
+    nodes += [helper.make_node("GlobalAveragePool", ["r"], ["gap"]), helper.make_node("Flatten", ["gap"], ["y"])]
+    model = gradcam.load(model_bytes(nodes, {"x": ["N", 2, 5, 5]}, {"y": ["N", 3]}, w))
+    assert {layer.name: layer.aliases for layer in model.layers} == {"a": ("/a",), "r": ("/a/Relu",)}
+    x = normal((1, 2, 5, 5))
+    assert model.explain(x, target=1, layer="a", relu=False).layer == "a"
+
+
+def test_patterns_are_lists_of_layers():
+    model, x = gradcam.load(modular(True)), normal((1, 2, 6, 7))
+    for pattern, names in (("body.*", ["out0", "out1"]), ("relu?", ["relu0", "relu1"]), ("**.conv", ["conv0", "conv1"])):
+        why = model.explain(x, target=1, layer=pattern, relu=False)
+        assert why.layer == ", ".join(names)
+        listed = model.explain(x, target=1, layer=names, relu=False)
+        assert why.map.tobytes() == listed.map.tobytes()
+        assert [raw.tobytes() for raw in why.raw] == [raw.tobytes() for raw in listed.raw]
+    assert model.explain(x, target=1, layer=["conv0", "relu?"], relu=False).layer == "conv0, relu0, relu1"
+    one = model.explain(x, target=1, layer="*sum1", relu=False)
+    assert one.raw.shape == (1, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("nothing*", "layer: no layer matches 'nothing[*]'; `model.layers` lists their names"),
+        (["relu?", "relu0"], "explain: layer: expected one layer or a list of different ones"),
+        ([], "explain: layer: expected one layer or a list of different ones"),
+        ("body[2]", r"layer: no tensor, node or module is called 'body\[2\]'; nearest: 'body"),
+    ],
+)
+def test_patterns_that_match_nothing_or_twice(layer, message):
+    with pytest.raises(gradcam.LayerError, match=message):
+        gradcam.load(modular(True)).explain(normal((1, 2, 6, 7)), target=1, layer=layer)
+
+
+def test_one_layer_is_wanted():
+    model, x = gradcam.load(modular(True)), normal((1, 2, 6, 7))
+    with pytest.raises(gradcam.LayerError, match=r"layer: expected one layer, 'relu\?' matches 2: 'relu0', 'relu1'$"):
+        model.activations_and_gradients(x, layer="relu?", target=1)
+    with pytest.raises(gradcam.LayerError, match=r"layer: expected one layer, '\*' matches 8: 'conv0', 'relu0', 'sum0', \.\.\.$"):
+        model.run(x, outputs=["*"])
+
+
+def test_modules_can_be_reparametrised():
+    model, x = gradcam.load(modular(True)), normal((1, 2, 6, 7), dtype=np.float64)
+    new = gradcam.reparametrise(model, "body[0]", scale=2)
+    np.testing.assert_allclose(new(x), model(x), rtol=1e-6)
+    np.testing.assert_allclose(new.run(x, outputs=["body.0"]), 2 * model.run(x, outputs=["out0"]), rtol=1e-6)

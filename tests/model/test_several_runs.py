@@ -158,7 +158,7 @@ def test_layers_of_different_size_and_their_file(tmp_path):
     [
         ({"layer": []}, "explain: layer: expected one layer or a list of different ones"),
         ({"layer": ["relu1", "relu1"]}, "expected one layer or a list of different ones"),
-        ({"layer": ["relu1", "relu3"]}, "no tensor or node is called 'relu3'"),
+        ({"layer": ["relu1", "relu3"]}, "no tensor, node or module is called 'relu3'"),
         ({"layer": ["relu1", "relu2"], "compat": "captum"}, "mode 'captum' explains one layer per call, got 2"),
         ({"layer": "relu1", "method": "fullgrad"}, "method 'fullgrad' takes all layers at once"),
     ],
