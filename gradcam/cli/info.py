@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from gradcam.errors import UnsupportedOpError
+from gradcam.graph.layers import LayerInfo
+from gradcam.graph.source import dims_text
 from gradcam.model import Model, load
 
 NAME = "info"
@@ -28,7 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     except UnsupportedOpError as error:
         print(f"gradcam: {arguments.model} would not run:", *(f"  {p}" for p in error.problems), sep="\n", file=sys.stderr)
         return 2
-    print(model)
+    for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
+        for tensor in tensors:
+            print(f"{kind:7}{tensor.name}  {dims_text(tensor.shape)}  {tensor.dtype}")
+    print("layers" if model.layers else "no layers with positions")
+    _print_tree(model)
     if arguments.all:
         for layer in model.layers:
             if layer.aliases:
@@ -39,6 +47,55 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         _print_plan(model)
     return 0
+
+
+@dataclass(slots=True)
+class _Module:
+    """Modules (by name) and layers in a module, in the order in which they are first computed."""
+
+    children: dict[str, _Module] = field(default_factory=dict)
+    content: list[str | LayerInfo] = field(default_factory=list)
+
+    def child(self, name: str) -> _Module:
+        """Return a module in this one."""
+        if name not in self.children:
+            self.children[name] = _Module()
+            self.content.append(name)
+        return self.children[name]
+
+    def rows(self, depth: int = 1) -> Iterator[tuple[str, LayerInfo | None]]:
+        """Indented names, with the layer where it is one; what stands alone in a module shares its line."""
+        for entry in self.content:
+            indent = "  " * depth
+            if isinstance(entry, LayerInfo):
+                yield f"{indent}{entry.name}", entry
+                continue
+            inner = self.children[entry]
+            while len(inner.content) == 1 and isinstance(only := inner.content[0], str):
+                entry, inner = f"{entry}.{only}", inner.children[only]
+            if len(inner.content) == 1 and isinstance(alone := inner.content[0], LayerInfo):
+                yield f"{indent}{entry}: {alone.name}", alone
+            else:
+                yield f"{indent}{entry}", None
+                yield from inner.rows(depth + 1)
+
+
+def _print_tree(model: Model) -> None:
+    """Layers by module, each with operator and shape; the default is marked."""
+    root, default = _Module(), model.default_layer
+    for layer in model.layers:
+        module = root
+        for part in layer.module.split(".") if layer.module else ():
+            module = module.child(part)
+        module.content.append(layer)
+    rows = list(root.rows())
+    width = max((len(text) for text, layer in rows if layer is not None), default=0)
+    for text, shown in rows:
+        if shown is None:
+            print(text)
+            continue
+        tokens = "" if shown.tokens is None else f"  {shown.tokens[0]} + {' x '.join(map(str, shown.tokens[1]))} tokens"
+        print(f"{text:{width}}  {shown.op:12} {dims_text(shown.shape)}{tokens}{'  <- default' if shown == default else ''}")
 
 
 def _print_plan(model: Model) -> None:

@@ -91,7 +91,7 @@ def test_a_picture_that_is_none_fails_alone(tmp_path, capsys):
         (["explain", "missing.onnx", SCENE], "missing.onnx"),
         (["explain", MODEL, SCENE, "--target", "eleven"], "no class is called 'eleven'"),
         (["explain", MODEL, SCENE, "--target", "10"], "class 10 does not exist"),
-        (["explain", MODEL, SCENE, "--layer", "/trunk/relu5"], "nearest: '/trunk/relu"),
+        (["explain", MODEL, SCENE, "--layer", "/trunk/relu5"], "nearest: 'trunk.relu"),
         (["explain", MODEL, SCENE, "--method", "magic"], "method: expected one of gradcam"),
         (["explain", MODEL, SCENE, "--compat", "magic"], "compat: expected one of 'paper'"),
         (["info", SCENE], "scene_1.png"),
@@ -161,3 +161,26 @@ def test_ctrl_c_ends_with_130(tmp_path):
     assert process.returncode == 130
     assert b"interrupted" in err
     assert not list((tmp_path / "out").glob(".*"))  # nothing half written
+
+
+def test_info_draws_modules_as_a_tree(tmp_path, capsys):
+    from model.networks import vit
+
+    assert main(["info", MODEL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    trunk = lines.index("  trunk")
+    assert lines[trunk - 1] == "layers"
+    assert lines[trunk + 1].split() == ["conv1:", "/trunk/conv1/Conv_output_0", "Conv", "(1,", "16,", "32,", "32)"]
+    assert all(line.startswith("    ") for line in lines[trunk + 1 : trunk + 9])
+    assert not any(line.startswith("alias") for line in lines)
+    (tmp_path / "vit.onnx").write_bytes(vit())
+    assert main(["info", "vit.onnx"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (default,) = (line for line in lines if line.endswith("<- default"))
+    assert default.split() == ["norm1:", "blocks.1.norm1", "Add", "(1,", "7,", "8)", "1", "+", "2", "x", "3", "tokens", "<-", "default"]
+    assert lines.index("  blocks") < lines.index("    1") < lines.index(default)
+
+
+def test_info_lists_every_name(capsys):
+    assert main(["info", MODEL, "--all"]) == 0
+    assert "alias  /trunk/conv1/Conv_output_0: /trunk/conv1/Conv, trunk.conv1" in capsys.readouterr().out
