@@ -1,10 +1,10 @@
-"""Scores of classes: logits, probabilities, their logarithms, and differences."""
+"""Scores of classes: logits, probabilities and their logarithms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradcam.graph.ir import Value
 from gradcam.targets.base import Labels, Target, TargetContext, class_index
 
-__all__ = ["ClassScore", "Contrast", "LogProbability", "Probability", "ReST", "Top"]
+__all__ = ["ClassScore", "LogProbability", "Probability", "ReST", "Top"]
 
 
 def _class_score(context: TargetContext, scores: Value, index: Value) -> Value:
@@ -33,7 +33,6 @@ class _OfClass(Target):
 
     c: int | str
     output: str | None = field(default=None, kw_only=True)
-    classes: ClassVar[tuple[str, ...]] = ("c",)
 
     def structure(self) -> tuple[Any, ...]:
         """See `Target`."""
@@ -41,25 +40,19 @@ class _OfClass(Target):
 
     def resolve(self, labels: Labels, shape: tuple[int, ...]) -> Target:
         """See `Target`."""
-        found: dict[str, Any] = {name: class_index(getattr(self, name), labels, _class_count(shape)) for name in self.classes}
-        return replace(self, **found)
+        return replace(self, c=class_index(self.c, labels, _class_count(shape)))
 
     def scores(self, context: TargetContext) -> Value:
         """Emit the scores of all classes."""
         return context.logits(self.output)
 
-    def picked(self, context: TargetContext) -> list[Value]:
-        """Emit the score of each of the classes, summed over all positions."""
-        scores = self.scores(context)
-        return [_class_score(context, scores, context.input((1,), np.dtype(np.int64))) for _ in self.classes]
-
     def emit(self, context: TargetContext) -> Value:
         """See `Target`."""
-        return self.picked(context)[0]
+        return _class_score(context, self.scores(context), context.input((1,), np.dtype(np.int64)))
 
     def operands(self) -> list[NDArray[Any]]:
         """See `Target`."""
-        return [np.asarray([getattr(self, name)], np.int64) for name in self.classes]
+        return [np.asarray([self.c], np.int64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +178,6 @@ class ReST(_OfClass):
     def scores(self, context: TargetContext) -> Value:
         """See `_OfClass`."""
         return context.g.add(context.logits(self.output), _log_probabilities(context, self.output))
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast(_OfClass):
-    """Difference of two class scores, y_c - y_d: what speaks for c rather than for d.
-
-    Parameters
-    ----------
-    c, d : int or str
-        Indices or names of the classes.
-    output : str, optional
-        Output of the model; the first by default.
-    """
-
-    d: int | str
-    classes: ClassVar[tuple[str, ...]] = ("c", "d")
-
-    def emit(self, context: TargetContext) -> Value:
-        """See `Target`."""
-        one, other = self.picked(context)
-        return context.g.sub(one, other)
 
 
 @dataclass(frozen=True, slots=True)
