@@ -144,7 +144,7 @@ def _channel_axis(node: Node, axes: Mapping[Value, int]) -> int | None:
         same = [
             i
             for i, n in enumerate(node.outputs[0].shape)
-            if n == source.shape[axis] and prod(node.outputs[0].shape[:i]) == prod(source.shape[:axis])
+            if i > 0 and n == source.shape[axis] and prod(node.outputs[0].shape[:i]) == prod(source.shape[:axis])
         ]
         return same[0] if same else None
     if node.op.startswith("Reduce"):
