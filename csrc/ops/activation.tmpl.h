@@ -140,6 +140,42 @@ GCAM_FN(gelu_tanh_slope)(real_t x)
     const real_t below = e == 0 ? 0 : e / (1 + e) * (1 - steep / (1 + e));
     return x < 0 ? below : 1 - below;
 }
+
+/* x / (1 + |x|). */
+GCAM_INLINE real_t
+GCAM_FN(softsign)(real_t x)
+{
+    const real_t inverse = 1 / (1 + GCAM_FN(abs)(x));
+    const real_t outer = x < 0 ? inverse - 1 : 1 - inverse;
+    return GCAM_FN(abs)(x) < 1 ? x * inverse : outer;
+}
+
+GCAM_INLINE real_t
+GCAM_FN(softsign_slope)(real_t x)
+{
+    const real_t inverse = 1 / (1 + GCAM_FN(abs)(x));
+    return inverse * inverse;
+}
+
+/* x w with w = tanh(softplus(x)) = (1 + 2 e) / (1 + 2 e + 2 e^2), e = exp(-x). */
+GCAM_INLINE real_t
+GCAM_FN(mish)(real_t x)
+{
+    const real_t e = GCAM_FN(exp)(-GCAM_FN(abs)(x));
+    const real_t below = e == 0 ? 0 : x * (e * (e + 2) / (e * (e + 2) + 2));
+    return x < 0 ? below : x * ((1 + 2 * e) / (1 + 2 * e + 2 * e * e));
+}
+
+/* w + x w', w' = 4 e^2 (1 + e) / (1 + 2 e + 2 e^2)^2. */
+GCAM_INLINE real_t
+GCAM_FN(mish_slope)(real_t x)
+{
+    const real_t e = GCAM_FN(exp)(-GCAM_FN(abs)(x));
+    const real_t low = e * (e + 2) + 2, high = 1 + 2 * e + 2 * e * e;
+    const real_t below = e == 0 ? 0 : e * (e + 2) / low + x * (4 * e * (1 + e) / (low * low));
+    const real_t above = e == 0 ? 1 : (1 + 2 * e) / high + x * (4 * e * e * (1 + e) / (high * high));
+    return x < 0 ? below : above;
+}
 #undef GCAM_SQRT_1_2
 #undef GCAM_INV_SQRT_2PI
 #undef GCAM_2_INV_SQRT_PI

@@ -5,7 +5,7 @@
  *
  * Attributes: ints op (a gcam_unary_op), count; reals alpha, beta. Their meaning: slope for negative values
  * (LeakyRelu), bounds, may be infinite (Clip), scale and shift (HardSigmoid, Affine), the negative limit is -alpha
- * (Elu); unused by the others. No scratch.
+ * (Elu), the threshold (ThresholdedRelu); unused by the others. No scratch.
  *
  * The gradient of Relu looks at the sign of x only, which y shares: it may be given y in place of x. */
 #ifndef GCAM_OPS_UNARY_H

@@ -1,6 +1,9 @@
 /* Kernels of ops/unary.h: one loop per function, chosen once per call. */
 #include "ops/inplace.h"
 
+/* Rare functions are computed in double for both types: no polynomials of their own to keep. */
+#define GCAM_LIBM(function, x) ((real_t)function((double)(x)))
+
 static void
 GCAM_FN(unary_output)(const gcam_unary_geom *g, const real_t *in, real_t *out, void *scratch, int worker, int workers)
 {
@@ -38,7 +41,7 @@ GCAM_FN(unary_input_grad)(const gcam_unary_geom *g, const real_t *in, const real
         GCAM_INPLACE_LOOP                                                                                              \
         for (ptrdiff_t i = begin; i < end; i++) {                                                                      \
             const real_t x = in[i], dy = out_grad[i];                                                                  \
-            (void)x; /* where the slope is constant */                                                                 \
+            (void)x, (void)dy; /* where the slope is constant, or 0 */                                                 \
             in_grad[i] = DX;                                                                                           \
         }                                                                                                              \
         break;
@@ -48,3 +51,4 @@ GCAM_FN(unary_input_grad)(const gcam_unary_geom *g, const real_t *in, const real
         break;
     }
 }
+#undef GCAM_LIBM

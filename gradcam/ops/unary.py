@@ -53,6 +53,24 @@ _NAMES = (
     "Abs",
     "Neg",
     "Affine",
+    "ThresholdedRelu",
+    "Softsign",
+    "Mish",
+    "Sign",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sin",
+    "Cos",
+    "Tan",
+    "Asin",
+    "Acos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Asinh",
+    "Acosh",
+    "Atanh",
 )
 UNARY: dict[str, int] = {name: code for code, name in enumerate(_NAMES)}
 """Operator codes of the unary kernels."""
@@ -62,7 +80,8 @@ def unary_attributes(op: str, count: int, alpha: float = 0.0, beta: float = 0.0)
     """Return the attributes of ``unary_output`` and ``unary_input_grad`` for `count` elements.
 
     `op` is a key of `UNARY`. `alpha` and `beta` are: the slope for negative values and nothing (LeakyRelu), the bounds (Clip), scale
-    and shift (HardSigmoid and Affine), the negative limit with its sign changed and nothing (Elu); others ignore them.
+    and shift (HardSigmoid and Affine), the negative limit with its sign changed and nothing (Elu), the threshold and
+    nothing (ThresholdedRelu); others ignore them.
     """
     return Attributes((UNARY[op], count), (float(alpha), float(beta)))
 
@@ -75,8 +94,9 @@ def _output(function: str, op: str, x: object, alpha: float = 0.0, beta: float =
 def unary_input_grad(op: str, x: object, dy: object, *, alpha: float = 0.0, beta: float = 0.0) -> NDArray[Any]:
     """Return ``f'(x) dy``, the gradient of ``sum(dy * f(x))``.
 
-    Where f has no derivative, the rules are: Relu, LeakyRelu and Elu take the branch for negative values (0 for Relu); Clip and
-    HardSigmoid count as constant on their bounds, HardSwish as constant at -3 and as the identity at 3; Abs has slope 0 at 0.
+    Where f has no derivative, the rules are: Relu, LeakyRelu, Elu and ThresholdedRelu take the branch below (0 for Relu); Clip and
+    HardSigmoid count as constant on their bounds, HardSwish as constant at -3 and as the identity at 3; Abs has slope 0 at 0; Sign,
+    Floor, Ceil and Round have it everywhere.
     Functions made of straight pieces hand `dy` on where `x` is NaN.
 
     Parameters

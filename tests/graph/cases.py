@@ -121,10 +121,12 @@ def _unary() -> list[Case]:
         "HardSigmoid": {"alpha": 0.21, "beta": 0.47},
         "Elu": {"alpha": 1.3},
         "Affine": {"alpha": -1.7, "beta": 0.4},
+        "ThresholdedRelu": {"alpha": 0.3},
     }
     cases = []
     for op in UNARY:
         x = positive((2, 7)) if op in ("Log", "Sqrt", "Reciprocal") else spaced((2, 9))
+        x = positive((2, 7)) + 0.9 if op == "Acosh" else x * 0.2 if op in ("Asin", "Acos", "Atanh", "Tan") else x
         attrs = {"alpha": 0.0, "beta": 0.0} | parameters.get(op, {})
         cases += [Case(op, (x,), attrs), Case("UnaryGrad", (x, normal(x.shape, 1)), {"function": op} | attrs)]
     return cases

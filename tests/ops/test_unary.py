@@ -11,6 +11,7 @@ from gradcam.ops.unary import UNARY, unary_attributes
 
 OPS = list(reference.FUNCTIONS)
 PIECEWISE = ["Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Abs", "Neg", "Affine"]
+PIECEWISE += ["ThresholdedRelu", "Sign", "Floor", "Ceil", "Round"]
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-42, -1e-42, 3.0, -3.0]
 
 
@@ -26,7 +27,13 @@ def gradient(op, x, dy, **keywords):
 
 def inputs(op, dtype, count=4001):
     x = np.concatenate([np.linspace(-30, 30, count), np.linspace(-2, 2, 513)])
-    return (np.abs(x) + 1e-3 if op in ("Log", "Sqrt", "Reciprocal") else x).astype(dtype)
+    if op in ("Log", "Sqrt", "Reciprocal"):
+        x = np.abs(x) + 1e-3
+    elif op in ("Asin", "Acos", "Atanh"):
+        x = x / 30.1
+    elif op == "Acosh":
+        x = np.abs(x) + 1.001
+    return x.astype(dtype)
 
 
 def test_every_operator_has_a_reference():
@@ -49,7 +56,10 @@ def test_values_are_the_reference_within_a_few_ulps(isa, op, dtype, ulps):
 def test_gradients_are_central_differences(isa, op):
     rng = np.random.default_rng(0)
     x = rng.uniform(-4, 4, 40)
-    kinks = {"Clip": (-1.5, 2.5), "HardSigmoid": (-2.5, 2.5), "HardSwish": (-3, 3)}.get(op, (0,))
+    kinks = {"Clip": (-1.5, 2.5), "HardSigmoid": (-2.5, 2.5), "HardSwish": (-3, 3), "ThresholdedRelu": (0.625,)}.get(op, (0,))
+    kinks = {"Floor": range(-4, 5), "Ceil": range(-4, 5), "Round": np.arange(-3.5, 4)}.get(op, kinks)
+    if op in ("Asin", "Acos", "Atanh", "Acosh", "Tan"):
+        x = np.abs(x) + 1.2 if op == "Acosh" else x / 4.5
     x = np.abs(x) + 0.1 if op in ("Log", "Sqrt", "Reciprocal") else x[np.min([np.abs(x - k) for k in kinks], axis=0) > 1e-3]
     dy = rng.standard_normal(x.shape)
     assert_gradient(gradient(op, x, dy), lambda v: output(op, np.ascontiguousarray(v)), x, dy)
@@ -76,6 +86,11 @@ def test_float32_gradients_are_those_of_float64(isa, op):
         ("HardSigmoid", -2.5, 0.0),
         ("HardSigmoid", 2.5, 0.0),
         ("Abs", 0.0, 0.0),
+        ("ThresholdedRelu", 0.625, 0.0),
+        ("Sign", 0.0, 0.0),
+        ("Floor", 1.0, 0.0),
+        ("Ceil", 1.0, 0.0),
+        ("Round", 0.5, 0.0),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -87,7 +102,7 @@ def test_derivatives_at_kinks(isa, op, x, slope, dtype):
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nan_stays_nan_and_position_does_not_matter(isa, op, dtype):
-    x = np.asarray([0.5, np.nan, 2.0], dtype)
+    x = np.asarray([1.0, np.nan, 1.0] if op in ("Asin", "Acos", "Acosh", "Atanh") else [0.5, np.nan, 2.0], dtype)
     assert np.isnan(output(op, x)).tolist() == [False, True, False]
     for length in (1, 3, 7, 8, 9, 31, 67):
         line = np.resize(inputs(op, dtype), length)
@@ -180,7 +195,10 @@ def test_against_torch(torch, op):
         "Reciprocal": torch.reciprocal,
         "Abs": torch.abs,
         "Neg": torch.neg,
-    }
+        "ThresholdedRelu": lambda x: f.threshold(x, 0.625, 0.0),
+        "Softsign": f.softsign,
+        "Mish": f.mish,
+    } | {name: getattr(torch, name.lower()) for name in OPS[OPS.index("Sign") :]}
     values = inputs(op, "float64", 301)
     values = values[(np.abs(values) != 2.5) & (values != -1.5) & (np.abs(values) < 18)]  # torch's softplus is linear above 20
     x = torch.tensor(values, requires_grad=True)

@@ -33,6 +33,24 @@ FUNCTIONS = {  # name: (f(x, alpha, beta), alpha, beta)
     "Abs": (lambda x, a, b: abs(x), 0, 0),
     "Neg": (lambda x, a, b: -x, 0, 0),
     "Affine": (lambda x, a, b: a * x + b, -0.7, 0.3),
+    "ThresholdedRelu": (lambda x, a, b: x if x > a else 0.0, 0.625, 0),
+    "Softsign": (lambda x, a, b: x / (1 + abs(x)), 0, 0),
+    "Mish": (lambda x, a, b: x * math.tanh(max(x, 0) + math.log1p(math.exp(-abs(x)))), 0, 0),
+    "Sign": (lambda x, a, b: float(x > 0) - float(x < 0), 0, 0),
+    "Floor": (lambda x, a, b: math.floor(x), 0, 0),
+    "Ceil": (lambda x, a, b: math.ceil(x), 0, 0),
+    "Round": (lambda x, a, b: round(x), 0, 0),  # halves to even
+    "Sin": (lambda x, a, b: math.sin(x), 0, 0),
+    "Cos": (lambda x, a, b: math.cos(x), 0, 0),
+    "Tan": (lambda x, a, b: math.tan(x), 0, 0),
+    "Asin": (lambda x, a, b: math.asin(x), 0, 0),
+    "Acos": (lambda x, a, b: math.acos(x), 0, 0),
+    "Atan": (lambda x, a, b: math.atan(x), 0, 0),
+    "Sinh": (lambda x, a, b: math.sinh(x), 0, 0),
+    "Cosh": (lambda x, a, b: math.cosh(x), 0, 0),
+    "Asinh": (lambda x, a, b: math.asinh(x), 0, 0),
+    "Acosh": (lambda x, a, b: math.acosh(x), 0, 0),
+    "Atanh": (lambda x, a, b: math.atanh(x), 0, 0),
 }
 
 

@@ -105,6 +105,61 @@ def _reciprocal(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     return g.unary_grad("Reciprocal", x, g.scale(g.emit("Div", p, x), -2))
 
 
+def _softsign(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    """-2 sign(x) / (1 + |x|) times the slope."""
+    signed, steep = g.mul(p, _apply(g, "Sign", x)), _apply(g, "Affine", _apply(g, "Abs", x), 1.0, 1.0)
+    return g.unary_grad("Softsign", x, g.scale(g.emit("Div", signed, steep), -2))
+
+
+def _mish(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    """Of x w: w' (2 + x (1 + s - 4 s / q)) with w' = 4 s t^2 / q^2, s and t the sigmoids of x and -x, q = 1 + t^2."""
+    s, t = _apply(g, "Sigmoid", x), _apply(g, "Sigmoid", g.scale(x, -1))
+    q = _apply(g, "Affine", g.mul(t, t), 1.0, 1.0)
+    bend = _apply(g, "Affine", g.mul(_bounded(g, x), g.sub(_apply(g, "Affine", s, 1.0, 1.0), g.emit("Div", g.scale(s, 4), q))), 1.0, 2.0)
+    return g.unary_grad("Sigmoid", x, g.mul(p, g.mul(bend, g.emit("Div", g.scale(t, 4), g.mul(q, q)))))
+
+
+def _sin(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    return g.scale(g.mul(p, _apply(g, "Sin", x)), -1)
+
+
+def _cos(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    return g.scale(g.mul(p, _apply(g, "Cos", x)), -1)
+
+
+def _tan(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    """2 tan(x) times the slope."""
+    return g.unary_grad("Tan", x, g.scale(g.mul(p, _apply(g, "Tan", x)), 2))
+
+
+def _sinh(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    return g.mul(p, _apply(g, "Sinh", x))
+
+
+def _cosh(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    return g.mul(p, _apply(g, "Cosh", x))
+
+
+def _arc(function: str, factor: float, square: float) -> Callable[[Value, Value, Builder, float], Value]:
+    """Return the rule: factor x / (1 + square x^2) times the slope."""
+
+    def rule(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+        below = _apply(g, "Affine", g.mul(x, x), square, 1.0)
+        return g.unary_grad(function, x, g.scale(g.emit("Div", g.mul(p, x), below), factor))
+
+    return rule
+
+
+def _far_arc(function: str, factor: float) -> Callable[[Value, Value, Builder, float], Value]:
+    """Return the rule: factor x / (1 + x^2) times the slope, as factor / (x + 1/x), which does not overflow."""
+
+    def rule(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+        below = g.add(x, _apply(g, "Reciprocal", x))
+        return g.unary_grad(function, x, g.scale(g.emit("Div", p, below), factor))
+
+    return rule
+
+
 _UNARY: dict[str, Callable[[Value, Value, Builder, float], Value]] = {
     "Sigmoid": _sigmoid,
     "Tanh": _tanh,
@@ -118,6 +173,19 @@ _UNARY: dict[str, Callable[[Value, Value, Builder, float], Value]] = {
     "Log": _log,
     "Sqrt": _sqrt,
     "Reciprocal": _reciprocal,
+    "Softsign": _softsign,
+    "Mish": _mish,
+    "Sin": _sin,
+    "Cos": _cos,
+    "Tan": _tan,
+    "Asin": _arc("Asin", 1, -1),
+    "Acos": _arc("Acos", 1, -1),
+    "Atan": _far_arc("Atan", -2),
+    "Sinh": _sinh,
+    "Cosh": _cosh,
+    "Asinh": _far_arc("Asinh", -1),
+    "Acosh": _arc("Acosh", 1, -1),
+    "Atanh": _arc("Atanh", 2, -1),
 }
 
 

@@ -25,6 +25,10 @@ Arrays = list[NDArray[Any] | None]
 # One array -----------------------------------------------------------------------------------------------------------
 
 
+_STEPS = ("Sign", "Floor", "Ceil", "Round")
+"""Functions whose derivative is 0 wherever they have one."""
+
+
 def _define_unary(op: str) -> None:
     @operator(op)
     class Unary:
@@ -34,6 +38,8 @@ def _define_unary(op: str) -> None:
 
         @staticmethod
         def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+            if op in _STEPS:
+                return [None]
             # The derivative of Relu depends on the sign alone, which y has too: x need not be kept.
             x = node.outputs[0] if op == "Relu" else node.inputs[0]
             assert x is not None
@@ -84,11 +90,12 @@ def _plain(op: str, *names: str, **defaults: float) -> None:
         return g.emit(op, node.required(x, 0), alpha=values[0], beta=values[1])
 
 
-for _op in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Erf", "Exp", "Log", "Reciprocal"):
+for _op in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Erf", "Exp", "Log", "Reciprocal", "Softsign", "Mish"):
     _plain(_op)
 _plain("LeakyRelu", "alpha", alpha=0.01)
 _plain("HardSigmoid", "alpha", "beta", alpha=0.2, beta=0.5)
 _plain("Elu", "alpha", alpha=1.0)
+_plain("ThresholdedRelu", "alpha", alpha=1.0)
 
 
 def _numpy_or_node(op: str, function: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
@@ -103,6 +110,48 @@ def _numpy_or_node(op: str, function: Callable[[NDArray[Any]], NDArray[Any]]) ->
 _numpy_or_node("Sqrt", np.sqrt)
 _numpy_or_node("Abs", np.abs)
 _numpy_or_node("Neg", np.negative)
+_FOLDED: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "Sign": np.sign,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.rint,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tan": np.tan,
+    "Asin": np.arcsin,
+    "Acos": np.arccos,
+    "Atan": np.arctan,
+    "Sinh": np.sinh,
+    "Cosh": np.cosh,
+    "Asinh": np.arcsinh,
+    "Acosh": np.arccosh,
+    "Atanh": np.arctanh,
+}
+for _op, _function in _FOLDED.items():
+    _numpy_or_node(_op, _function)
+
+
+@onnx_form("Selu")
+def selu(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Gamma times the exponential linear unit (Klambauer et al. 2017)."""
+    alpha, gamma = float(node.attrs.get("alpha", 1.67326319217681884765625)), float(node.attrs.get("gamma", 1.05070102214813232421875))
+    return g.scale(g.emit("Elu", node.required(x, 0), alpha=alpha, beta=0.0), gamma)
+
+
+@onnx_form("Celu")
+def celu(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """The exponential linear unit at scale alpha, with slope 1 on both sides of 0 (Barron 2017)."""
+    alpha = float(node.attrs.get("alpha", 1.0))
+    if not alpha > 0:
+        raise Unsupported(f"attribute 'alpha' = {alpha}: only positive numbers")
+    return g.scale(g.emit("Elu", g.scale(node.required(x, 0), 1 / alpha), alpha=1.0, beta=0.0), alpha)
+
+
+@onnx_form("Swish")
+def swish(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Return x times the sigmoid of alpha x."""
+    value = node.required(x, 0)
+    return g.mul(value, g.emit("Sigmoid", g.scale(value, float(node.attrs.get("alpha", 1.0))), alpha=0.0, beta=0.0))
 
 
 @onnx_form("Gelu")

@@ -109,8 +109,6 @@ _FOLDED: dict[str, Callable[..., Any]] = {
     "Not": np.logical_not,
     "Where": np.where,
     "Mod": _mod,
-    "Floor": np.floor,
-    "Ceil": np.ceil,
 }
 for _op, _function in _FOLDED.items():
     _fold(_op, _function)
