@@ -24,6 +24,8 @@ ARENA, CONSTANT, INPUT, OUTPUT = range(4)
 REAL, INDEX = range(2)
 SERIAL_ELEMENTS = 1 << 16
 """Plans that move fewer elements than this stay on one thread."""
+SERIAL_STEP = 1 << 12
+"""So do plans whose steps move fewer than this on average: the barrier after a step would take longer than the step."""
 
 PackCache = Cache[tuple[NDArray[Any], NDArray[Any]]]
 """Packed weights by identity of the array and geometry of the pack (with the array, which keeps the identity valid)."""
@@ -123,7 +125,8 @@ class Plan:
 
     def workers(self, pictures: int, workers: int) -> int:
         """Threads worth using for so many pictures."""
-        return 1 if self.work * pictures < SERIAL_ELEMENTS else workers
+        small = self.work * pictures < SERIAL_ELEMENTS or (pictures < workers and self.work < SERIAL_STEP * len(self.steps))
+        return 1 if small else workers
 
     def run(self, arrays: Sequence[NDArray[Any]], pictures: int, workers: int) -> list[NDArray[Any]]:
         """Run all pictures.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcam.graph.builder import Builder
+from gradcam.graph import memory
 from gradcam.graph.memory import ALIGNMENT, Block, place
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import compile_plan
@@ -18,9 +20,11 @@ from gradcam.graph.plan import compile_plan
 BLOCK = st.tuples(st.integers(0, 1000), st.integers(0, 30), st.integers(0, 10)).map(lambda t: Block(t[0], t[1], t[1] + t[2]))
 
 
-@given(st.lists(BLOCK, max_size=30))
-def test_blocks_that_live_at_the_same_time_do_not_overlap(blocks):
-    total = place(blocks)
+@given(st.lists(BLOCK, max_size=30), st.booleans())
+def test_blocks_that_live_at_the_same_time_do_not_overlap(blocks, many):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "MANY", 0 if many else 31)
+        total = place(blocks)
     for i, a in enumerate(blocks):
         assert a.offset % ALIGNMENT == 0
         assert 0 <= a.offset
@@ -42,6 +46,21 @@ def test_blocks_that_follow_each_other_share_their_memory():
 
 def test_no_blocks_need_no_memory():
     assert place([]) == 0
+
+
+def test_many_blocks_take_little_more_than_lives_at_once_and_little_time():
+    rng = np.random.default_rng(0)
+    blocks = [Block(int(rng.integers(1, 4000)), i, int(i + rng.integers(0, 40))) for i in range(40_000)]
+    blocks += [Block(640, i, 80_000 - i) for i in range(0, 40_000, 8)]  # as in a gradient: needed again in reverse order
+    start = time.perf_counter()
+    total = place(blocks)
+    assert time.perf_counter() - start < 30
+    change = np.zeros(80_002)
+    for b in blocks:
+        size = -(-b.size // ALIGNMENT) * ALIGNMENT
+        change[b.first] += size
+        change[b.last + 1] -= size
+    assert change.cumsum().max() <= total < 1.3 * change.cumsum().max()
 
 
 # --- in place
