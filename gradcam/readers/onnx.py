@@ -123,7 +123,9 @@ class _Reader:
             return tuple(float(v) for v in attribute.floats)
         if attribute.type == kinds.TENSOR:
             return self._tensor(attribute.t, f"attribute '{attribute.name}' of node '{where}'")
-        return None  # graphs, sparse tensors and strings: operators that have them are not run
+        if attribute.type == kinds.STRINGS:
+            return tuple(text.decode("utf-8", "replace") for text in attribute.strings)
+        return None  # graphs and sparse tensors: operators that have them are not run
 
     def _sorted(self, nodes: list[OnnxNode]) -> list[OnnxNode]:
         """Topological order (files are sorted; this repairs or refuses the others), names checked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from graph.composed_cases import COMPOSED
 from graph.onnx_cases import CASES, RUN, build, by_definition, expected, f32, folded, ints, node
 from onnx import TensorProto, helper, numpy_helper
 
@@ -143,5 +144,5 @@ def test_shape_arithmetic(name):
 
 
 def test_every_form_is_tested():
-    tested = {case.op for case in CASES} | {n.op_type for chain in CHAINS.values() for n in chain} | {"Constant"}
+    tested = {case.op for case in (*CASES, *COMPOSED)} | {n.op_type for chain in CHAINS.values() for n in chain} | {"Constant"}
     assert set(ONNX_FORMS) - tested == set()
