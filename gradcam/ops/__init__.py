@@ -28,6 +28,7 @@ from gradcam.ops.pool import (
     max_pool_pick,
 )
 from gradcam.ops.reduce import argmax, max, mean, min, reduce_input_grad, sum
+from gradcam.ops.resample import Taps, resample
 from gradcam.ops.softmax import log_softmax, softmax, softmax_input_grad
 from gradcam.ops.topk import topk
 from gradcam.ops.unary import (
@@ -52,6 +53,7 @@ from gradcam.ops.unary import (
 )
 
 __all__ = [
+    "Taps",
     "abs",
     "add",
     "argmax",
@@ -100,6 +102,7 @@ __all__ = [
     "reciprocal",
     "reduce_input_grad",
     "relu",
+    "resample",
     "sigmoid",
     "slice",
     "slice_input_grad",
