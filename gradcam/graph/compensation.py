@@ -306,6 +306,8 @@ def _pad(r: Reader) -> Affine:
     change = r.only(0)
     if change.shifts and r.symbolic and any(r.sized[1:]):
         raise Refused("and pads it by an amount that depends on the size of the input: a shift might not reach the padding")
+    if r.emitted is not None and r.emitted.op == "Resample":  # elements are repeated
+        return _moved(r)[0]
     if r.emitted is None or r.emitted.op != "Pad":
         return change
     ends = list(zip(r.emitted.attrs["lo"], r.emitted.attrs["hi"], strict=True))

@@ -136,7 +136,7 @@ def _channel_axis(node: Node, axes: Mapping[Value, int]) -> int | None:
         return 1
     if node.op == "MatMul":  # of weights and what they read; a product of two arrays mixes positions as it likes
         return rank - 1 if any(v is not None and v.data is not None for v in node.inputs) else None
-    if axis is None:
+    if axis is None or axis >= len(source.shape):
         return None
     if node.op == "Transpose":
         return int(node.attrs["perm"].index(axis))

@@ -15,6 +15,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import compile_plan
+from gradcam.ops.resample import Taps
 from gradcam.ops.unary import UNARY
 
 F64 = np.dtype(np.float64)
@@ -102,6 +103,11 @@ SLICES = [  # shape, starts, steps, sizes
     ((6,), (5,), (-2,), (3,)),
     ((2, 3), (0, 1), (1, 1), (2, 1)),
 ]
+TAPS = [  # shape, axis, and outputs, inputs and weights of the taps
+    ((2, 4, 3), 1, ((0, 0, 1, 4, 4, 4), (3, 1, 2, 0, 1, 3), (0.5, -1.5, 2.0, 0.25, 1.0, -0.5))),
+    ((3, 5), 1, ((0, 1, 1, 2), (4, 0, 4, 2), (1.0, 0.3, 0.7, -2.0))),
+    ((3,), 0, ((1,), (2,), (1.5,))),
+]
 MATMULS = [  # a, b, trans_a, trans_b
     ((3, 4), (4, 5), False, False),
     ((4, 3), (5, 4), True, True),
@@ -164,6 +170,10 @@ def _moves() -> list[Case]:
         Case("Gather", (normal((5,)), np.array([3])), {"axis": 0}),
         Case("GatherGrad", (normal((3, 2, 2)), np.array([2, 2])), {"axis": 1, "input_shape": (3, 4, 2)}, constants=(1,)),
     ]
+    for shape, axis, rows in TAPS:
+        taps = Taps.of(shape[axis], rows[0][-1] + 1, *rows)
+        operands = (normal(shape), taps.starts, taps.indices, taps.weights)
+        cases.append(Case("Resample", operands, {"axis": axis}, constants=(1, 2, 3)))
     for shape, starts, steps, sizes in SLICES:
         attrs = {"starts": starts, "steps": steps, "sizes": sizes}
         cases += [Case("Slice", (normal(shape),), attrs), Case("SliceGrad", (normal(sizes),), attrs | {"input_shape": shape})]

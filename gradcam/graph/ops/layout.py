@@ -1,4 +1,4 @@
-"""Operators that move elements: reshape, transpose, slice, concat, pad, expand."""
+"""Operators that move elements: reshape, transpose, slice, concat, expand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
-from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 from gradcam.graph.operators import Mixes, elementwise_picture_axis, operator
 from gradcam.ops import layout as kernels
 
@@ -193,48 +193,6 @@ class Concat:
             start += v.shape[axis]
 
 
-@operator("Pad")
-class Pad:
-    """Constant `value` around x; negative paddings crop."""
-
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        return tuple(n + lo + hi for n, lo, hi in zip(_input(node).shape, node.attrs["lo"], node.attrs["hi"], strict=True))
-
-    @staticmethod
-    def picture_axis(node: Node, axes: list[int | None]) -> int | None:
-        if axes[0] is not None and (node.attrs["lo"][axes[0]], node.attrs["hi"][axes[0]]) != (0, 0):
-            raise Mixes
-        return axes[0]
-
-    @staticmethod
-    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        return [g.emit("PadGrad", dy, input_shape=_input(node).shape, **node.attrs)]
-
-    @staticmethod
-    def lower(node: Node, p: PlanBuilder) -> None:
-        a = node.attrs
-        p.step("pad_output", kernels.pad_constant_attributes(_input(node).shape, a["lo"], a["hi"], a["value"]), node.inputs, node.outputs)
-
-
-@operator("PadGrad")
-class PadGrad:
-    """dy without the padding; zero where x was cropped."""
-
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        return tuple(node.attrs["input_shape"])
-
-    @staticmethod
-    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        return [g.emit("Pad", dy, lo=node.attrs["lo"], hi=node.attrs["hi"], value=0.0)]
-
-    @staticmethod
-    def lower(node: Node, p: PlanBuilder) -> None:
-        a = node.attrs
-        p.step("pad_output", kernels.pad_grad_attributes(a["input_shape"], a["lo"], a["hi"]), node.inputs, node.outputs)
-
-
 @operator("Expand")
 class Expand:
     """x broadcast to `shape`."""
@@ -381,28 +339,6 @@ def concat(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
             raise node.bad(f"shapes {values[0].shape} and {v.shape} cannot be joined along axis {axis}")
     parts = [v for v in values if v.shape[axis]] or values[:1]
     return parts[0] if len(parts) == 1 else g.emit("Concat", *parts, axis=axis)
-
-
-@onnx_form("Pad")
-def pad(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Mode constant; paddings are an attribute up to opset 10, a constant input after."""
-    x = node.required(inputs, 0)
-    mode = node.attrs.get("mode", "constant")
-    if mode != "constant":
-        raise Unsupported(f"attribute 'mode' = '{mode}'")
-    pads = node.ints(inputs, 1, "pads") or node.attrs.get("paddings")
-    rank = len(x.shape)
-    given = node.optional(inputs, 3)
-    axes = tuple(range(rank)) if given is None else tuple(node.axis(int(a), rank) for a in np.atleast_1d(node.array(inputs, 3)))
-    if pads is None or len(pads) != 2 * len(axes):
-        raise node.bad(f"expected {2 * len(axes)} paddings, got {pads}")
-    value = float(node.array(inputs, 2)) if node.optional(inputs, 2) is not None else float(node.attrs.get("value", 0.0))
-    lo, hi = [0] * rank, [0] * rank
-    for i, axis in enumerate(axes):
-        lo[axis], hi[axis] = int(pads[i]), int(pads[i + len(axes)])
-    if any(n + a + b < 0 for n, a, b in zip(x.shape, lo, hi, strict=True)):
-        raise node.bad(f"paddings {tuple(pads)} crop more than {x.shape} has")
-    return x if not any(lo) and not any(hi) else g.emit("Pad", x, lo=tuple(lo), hi=tuple(hi), value=value)
 
 
 @onnx_form("Expand")

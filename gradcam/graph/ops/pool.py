@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
@@ -124,6 +126,11 @@ def pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     x = node.required(inputs, 0)
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Unsupported("the second output (indices)")
+    return g.emit(node.op_type, x, **_window(node, x), count_include_pad=bool(node.attrs.get("count_include_pad", 0)))
+
+
+def _window(node: OnnxNode, x: Value) -> dict[str, Any]:
+    """Kernel, stride, padding, dilation and ceil_mode of a pooling node."""
     if not 3 <= len(x.shape) <= 5:
         raise node.bad(f"expected an input with 3 to 5 axes, got {x.shape}")
     kernel = tuple(int(v) for v in node.attrs.get("kernel_shape", ()))
@@ -134,17 +141,8 @@ def pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
         extent = d * (k - 1) + 1
         if min(lo, hi) < 0 or max(lo, hi) >= extent or n + lo + hi < extent:
             raise node.bad(f"a window of {extent} does not fit {n} positions padded by ({lo}, {hi})")
-    return g.emit(
-        node.op_type,
-        x,
-        kernel=kernel,
-        stride=stride,
-        pad_lo=pad_lo,
-        pad_hi=pad_hi,
-        dilation=dilation,
-        ceil_mode=bool(node.attrs.get("ceil_mode", 0)),
-        count_include_pad=bool(node.attrs.get("count_include_pad", 0)),
-    )
+    geometry = {"stride": stride, "pad_lo": pad_lo, "pad_hi": pad_hi, "dilation": dilation}
+    return {"kernel": kernel, **geometry, "ceil_mode": bool(node.attrs.get("ceil_mode", 0))}
 
 
 @onnx_form("GlobalMaxPool")
@@ -154,3 +152,49 @@ def global_max_pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     ones, zeros = (1,) * (len(x.shape) - 2), (0,) * (len(x.shape) - 2)
     options = {"stride": ones, "pad_lo": zeros, "pad_hi": zeros, "dilation": ones}
     return g.emit("MaxPool", x, kernel=x.shape[2:], ceil_mode=False, count_include_pad=False, **options)
+
+
+@onnx_form("LpPool")
+def lp_pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """(sum of |x|^p)^(1/p) over each window; padding counts as zeros."""
+    x = node.required(inputs, 0)
+    window = _window(node, x)
+    channels, kernel = x.shape[1], window.pop("kernel")
+    shape = pool_output_shape(x.shape, kernel, **window)
+    # Windows that ceil_mode cuts off at the end reach into more zeros.
+    axes = zip(x.shape[2:], shape[2:], kernel, window["stride"], window["dilation"], window["pad_lo"], strict=True)
+    window["pad_hi"] = tuple(max(0, (out - 1) * s + d * (k - 1) + 1 - n - lo) for n, out, k, s, d, lo in axes)
+    del window["ceil_mode"]
+    p = _power(node)
+    ones = g.constant(np.ones((channels, 1, *kernel)))
+    return _root(g, g.emit("Conv", _powered(g, x, p), ones, None, groups=channels, **window), p)
+
+
+@onnx_form("GlobalLpPool")
+def global_lp_pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """(sum of |x|^p)^(1/p) over all positions."""
+    x, p = node.required(inputs, 0), _power(node)
+    return _root(g, g.sum(_powered(g, x, p), range(2, len(x.shape)), keepdims=True), p)
+
+
+def _power(node: OnnxNode) -> float:
+    p = float(node.attrs.get("p", 2))
+    if not 1 <= p < np.inf:
+        raise node.bad(f"attribute 'p': expected a number of at least 1, got {p}")
+    return p
+
+
+def _powered(g: Builder, x: Value, p: float) -> Value:
+    """|x|^p."""
+    if p == 2:
+        return g.mul(x, x)
+    x = g.emit("Abs", x, alpha=0.0, beta=0.0)
+    return x if p == 1 else g.emit("Pow", x, g.constant(np.asarray(p)))
+
+
+def _root(g: Builder, x: Value, p: float) -> Value:
+    """x^(1/p). Zero counts as the least normal number, so that a window of zeros has the gradient 0 and not NaN."""
+    if p == 1:
+        return x
+    x = g.emit("Max", x, g.constant(np.asarray(np.finfo(g.real).tiny)))
+    return g.emit("Sqrt", x, alpha=0.0, beta=0.0) if p == 2 else g.emit("Pow", x, g.constant(np.asarray(1 / p)))
