@@ -135,7 +135,7 @@ def test_numbers_of_arguments():
 
 def test_indices_must_be_int64():
     x, y = np.zeros(4, np.float32), np.zeros(2, np.float32)
-    good = ("gather_output", _core.isa, "f", (1, 4, 1, 2), (), (x, np.array([0, 3])), (y,), 1)
+    good = ("gather_output", _core.isa, "f", (1, 1, 4, 1, 2), (), (x, np.array([0, 3])), (y,), 1)
     _core.call(*good)
     for index in (np.array([0, 3], np.int32), np.array([0.0, 3.0]), np.array([0, 3], np.uint64), np.array([0, 3]).astype(">i8")):
         with pytest.raises(TypeError, match="inputs: expected native arrays"):
@@ -152,11 +152,11 @@ def test_indices_out_of_range_touch_no_foreign_memory(kernel, index):
     x[:] = 1
     indices = np.array([0, index])
     if kernel == "gather_output":
-        _core.call(kernel, _core.isa, "f", (1, 4, 1, 2), (), (x, indices), (y,), 1)
+        _core.call(kernel, _core.isa, "f", (1, 1, 4, 1, 2), (), (x, indices), (y,), 1)
         assert y[0] == 1
         assert y[1] != 7
     else:
-        _core.call(kernel, _core.isa, "f", (1, 4, 1, 2), (), (np.ones(2, np.float32), indices), (x,), 1)
+        _core.call(kernel, _core.isa, "f", (1, 1, 4, 1, 2), (), (np.ones(2, np.float32), indices), (x,), 1)
         np.testing.assert_array_equal(guarded[:4], 7)
         np.testing.assert_array_equal(guarded[8:], 7)
 
@@ -185,7 +185,8 @@ ACCEPTED = {
     "pool_max_output": (2, 1, 2, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0, 0),
     "pool_max_pick": (2, 1, 2, 5, 5, 3, 2, 2, 1, 1, 0, 1, 1, 2, 1, 1, 0),
     "pool_average_input_grad": (1, 1, 2, 7, 3, 2, 1, 1, 1, 1, 0),
-    "gather_output": (2, 3, 4, 5),
+    "gather_output": (2, 2, 3, 4, 5),
+    "convert_to_index": (7,),
     "topk_output": (3, 7, 4, 1),
     "cam_fem_weights": (5, 6, 6, 1, 1),
     "cam_fem_map": (5, 6, 1, 5, 0),
@@ -205,7 +206,7 @@ def test_accepted_attributes_run_within_their_arrays(kernel, place, value, dtype
     if max((*ins, *outs)) > 10**5:
         return
     guard = 16
-    blocks = [np.full(n + 2 * guard, 3, np.int64 if kernel == "topk_output" else dtype) for n in outs]
+    blocks = [np.full(n + 2 * guard, 3, np.int64 if kernel in ("topk_output", "convert_to_index") else dtype) for n in outs]
     inputs = tuple(np.ones(n, dtype) if n else None for n in ins)
     if kernel == "gather_output":
         inputs = (inputs[0], np.zeros(ins[1], np.int64))

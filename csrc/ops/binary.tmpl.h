@@ -28,6 +28,17 @@ GCAM_FN(power)(real_t a, real_t b)
 #endif
 }
 
+/* The nearest integer, the even one of two. */
+GCAM_INLINE real_t
+GCAM_FN(nearest)(real_t x)
+{
+#if GCAM_DTYPE_IS_F32
+    return rintf(x);
+#else
+    return rint(x);
+#endif
+}
+
 GCAM_INLINE real_t
 GCAM_FN(binary_element)(int what, gcam_binary_op op, real_t a, real_t b, real_t dy)
 {

@@ -8,7 +8,8 @@ GCAM_FN(gather_output)(const gcam_gather_geom *g, const real_t *restrict x, cons
     ptrdiff_t begin, end;
     gcam_share(g->outer * g->count, worker, workers, &begin, &end);
     for (ptrdiff_t r = begin; r < end; r++) {
-        const ptrdiff_t row = gcam_gather_row(g, index[r % g->count]);
+        const int64_t *own = gcam_gather_indices(g, index, r / g->count);
+        const ptrdiff_t row = gcam_gather_row(g, own[r % g->count]);
         real_t *to = y + r * g->inner;
         if (row < 0) {
             for (ptrdiff_t i = 0; i < g->inner; i++) {
@@ -49,7 +50,8 @@ GCAM_FN(gather_input_grad)(const gcam_gather_geom *g, const real_t *restrict dy,
     while (begin < end) {
         const ptrdiff_t o = begin / g->inner, from = begin % g->inner;
         const ptrdiff_t to = end - o * g->inner < g->inner ? end - o * g->inner : g->inner;
-        GCAM_FN(gather_add)(g, dy + o * g->count * g->inner, index, dx + o * g->axis * g->inner, from, to);
+        const int64_t *own = gcam_gather_indices(g, index, o);
+        GCAM_FN(gather_add)(g, dy + o * g->count * g->inner, own, dx + o * g->axis * g->inner, from, to);
         begin = o * g->inner + to;
     }
 }

@@ -25,8 +25,23 @@ __all__ = [
     "sub",
 ]
 
-BINARY: dict[str, int] = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Pow": 4, "PRelu": 5, "Max": 6, "Min": 7}
-"""Operator codes of the binary kernels."""
+BINARY: dict[str, int] = {
+    "Add": 0,
+    "Sub": 1,
+    "Mul": 2,
+    "Div": 3,
+    "Pow": 4,
+    "PRelu": 5,
+    "Max": 6,
+    "Min": 7,
+    "Less": 8,
+    "LessOrEqual": 9,
+    "Equal": 10,
+    "Keep": 11,
+    "Quantize": 12,
+}
+"""Operator codes of the binary kernels. Comparisons give 1 or 0; Keep is a where b is not 0, else 0; Quantize is the integer
+nearest to a / b."""
 
 MAX_RANK = 8
 
@@ -144,7 +159,7 @@ def binary_input_grads(op: str, a: object, b: object, dy: object) -> tuple[NDArr
 
     Where f has no derivative, the rules are: PRelu takes the slope for negative values at 0; Max and Min share the gradient evenly
     between equal values, and hand it to both where one is NaN; for Pow, ``b = 0`` gives a no gradient, nor does ``a = 0`` give one
-    to ``b >= 0``.
+    to ``b >= 0``. Comparisons have none; Keep gives b none; Quantize has that of the quotient (straight-through).
 
     Parameters
     ----------

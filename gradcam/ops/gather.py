@@ -15,10 +15,14 @@ from gradcam.ops.reduce import checked_axis
 __all__ = ["gather", "gather_attributes", "gather_input_grad"]
 
 
-def gather_attributes(x_shape: Sequence[int], count: int, axis: int) -> Attributes:
-    """Return the attributes of ``gather_output`` and ``gather_input_grad`` for `count` indices into an axis of x."""
+def gather_attributes(x_shape: Sequence[int], count: int, axis: int, batch_axes: int = 0) -> Attributes:
+    """Return the attributes of ``gather_output`` and ``gather_input_grad`` for `count` indices into an axis of x.
+
+    With `batch_axes`, each step of so many leading axes of x has `count` indices of its own.
+    """
     axis %= len(x_shape)
-    return Attributes((math.prod(x_shape[:axis]), x_shape[axis], math.prod(x_shape[axis + 1 :]), count))
+    batch, outer, inner = x_shape[:batch_axes], x_shape[batch_axes:axis], x_shape[axis + 1 :]
+    return Attributes((math.prod(batch), math.prod(outer), x_shape[axis], math.prod(inner), count))
 
 
 def _indices(function: str, indices: object, size: int) -> NDArray[np.int64]:

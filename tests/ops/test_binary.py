@@ -10,6 +10,8 @@ from gradcam.ops import _call
 from gradcam.ops.binary import BINARY, binary_attributes, broadcast_shape
 
 OPS = list(BINARY)
+STEPS = ["Less", "LessOrEqual", "Equal", "Keep", "Quantize"]
+SMOOTH = [op for op in OPS if op not in STEPS]
 SHAPES = [
     ((3, 4, 5), (3, 4, 5)),
     ((2, 3, 7), (3, 1)),
@@ -27,6 +29,8 @@ SHAPES = [
 def operands(op, a_shape, b_shape, dtype="float64", seed=0):
     rng = np.random.default_rng(seed)
     a, b = rng.uniform(0.3, 2, a_shape), rng.uniform(0.4, 2, b_shape)
+    if op in ("Less", "LessOrEqual", "Equal", "Keep"):  # with ties and zeros
+        a, b = np.round(a), np.round(rng.integers(0, 3, b_shape))
     if op != "Pow":
         a, b = a * rng.choice([-1, 1], a_shape), b * rng.choice([-1, 1], b_shape)
     return np.asarray(a, dtype), np.asarray(b, dtype)
@@ -44,14 +48,14 @@ def test_values_are_the_reference(isa, op, shapes, dtype, bound):
     np.testing.assert_allclose(output(op, a, b), reference.binary(op, a, b), rtol=bound)
 
 
-@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Max", "Min", "PRelu"])
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Max", "Min", "PRelu", "Less", "LessOrEqual", "Equal", "Keep"])
 def test_small_integers_are_exact(isa, op):
     rng = np.random.default_rng(1)
     a, b = rng.integers(-8, 9, (5, 1, 19)).astype("float32"), rng.integers(-8, 9, (3, 19)).astype("float32")
     np.testing.assert_array_equal(output(op, a, b), reference.binary(op, a, b))
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", SMOOTH)
 @pytest.mark.parametrize("shapes", SHAPES[:9])
 def test_gradients_are_central_differences(isa, op, shapes):
     a, b = operands(op, *shapes)
@@ -73,7 +77,7 @@ def test_derivatives_where_there_are_none():
     np.testing.assert_allclose(db, [0, np.log(2), 8 * np.log(2)])
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", SMOOTH)
 def test_nan_spreads_from_either_operand(isa, op):
     a, b = np.asarray([3.0, np.nan, 2.0], np.float32), np.asarray([np.nan, 1.0, 2.0], np.float32)  # pow(1, NaN) is 1
     keeps = output(op, a, b)
@@ -86,6 +90,33 @@ def test_nan_spreads_from_either_operand(isa, op):
 def test_any_number_of_threads_gives_the_same_bytes(isa, op):
     a, b = operands(op, (7, 61, 53), (61, 1), "float32")
     assert len({output(op, a, b, num_threads=n).tobytes() for n in (1, 2, 3, 4)}) == 1
+
+
+def test_comparisons_with_nan_do_not_hold(isa):
+    a, b = np.asarray([np.nan, 1, np.nan, np.inf]), np.asarray([1, np.nan, np.nan, np.inf])
+    assert output("Less", a, b).tolist() == [0, 0, 0, 0]
+    assert output("LessOrEqual", a, b).tolist() == output("Equal", a, b).tolist() == [0, 0, 0, 1]
+
+
+def test_what_is_not_kept_is_not_read(isa):
+    a, b, dy = np.asarray([np.nan, np.inf, 2, -0.0]), np.asarray([0.0, -0.0, 1, 1]), np.asarray([np.nan, np.inf, 3, 4])
+    assert output("Keep", a, b).tolist() == [0, 0, 2, 0]
+    da, db = ops.binary_input_grads("Keep", a, b, dy)
+    assert (da.tolist(), db.tolist()) == ([0, 0, 3, 4], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("op", ["Less", "LessOrEqual", "Equal"])
+def test_comparisons_have_no_gradient(isa, op):
+    da, db = ops.binary_input_grads(op, np.asarray([1.0, 2, np.nan]), np.asarray([1.0, 3, 4]), np.full(3, np.inf))
+    assert (da.tolist(), db.tolist()) == ([0, 0, 0], [0, 0, 0])
+
+
+def test_rounding_is_to_even_and_its_gradient_that_of_the_quotient(isa):
+    a, b = np.asarray([0.5, 1.5, 2.5, -0.5, -3.7, np.inf, np.nan]), np.asarray(1.0)
+    np.testing.assert_array_equal(output("Quantize", a, b), [0, 2, 2, 0, -4, np.inf, np.nan])
+    a, b, dy = np.asarray([0.7, -1.3]), np.asarray(0.25), np.asarray([2.0, -3.0])
+    for got, want in zip(ops.binary_input_grads("Quantize", a, b, dy), ops.binary_input_grads("Div", a, b, dy), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_bad_input():
@@ -101,7 +132,7 @@ def test_bad_input():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", SMOOTH)
 def test_against_torch(torch, op):
     functions = {
         "Add": torch.add,

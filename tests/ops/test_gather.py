@@ -61,3 +61,26 @@ def test_bad_input():
         ops.gather(np.ones((2, 3)), [0.5], 1)
     with pytest.raises(ValueError, match="gather: axis"):
         ops.gather(np.ones((2, 3)), [0], 2)
+
+
+BATCHES = [((2, 3, 5), 1, 2, (4,)), ((2, 3, 4, 5), 2, 2, (2, 2)), ((3, 4, 2), 1, 1, ()), ((2, 3), 1, 1, (1,)), ((2, 0, 3), 1, 2, (2,))]
+
+
+@pytest.mark.parametrize(("shape", "batch", "axis", "index_shape"), BATCHES)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_each_batch_has_indices_of_its_own(isa, shape, batch, axis, index_shape, workers):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(shape)
+    index = rng.integers(-shape[axis], shape[axis], (*shape[:batch], *index_shape))
+    attributes = gather_attributes(shape, int(np.prod(index_shape)), axis, batch)
+    want = np.empty((*shape[:axis], *index_shape, *shape[axis + 1 :]))
+    for at in np.ndindex(*shape[:batch]):
+        want[at] = reference.gather(x[at], index[at], axis - batch)
+    (y,) = _call.call("gather_output", attributes, [x, index], [want.shape], num_threads=workers)
+    np.testing.assert_array_equal(y, want)
+    dy = rng.integers(-8, 9, want.shape).astype(float)
+    dx = np.empty(shape)
+    for at in np.ndindex(*shape[:batch]):
+        dx[at] = reference.gather_input_grad(dy[at], index[at], shape[axis], axis - batch)
+    (got,) = _call.call("gather_input_grad", attributes, [dy, index], [shape], num_threads=workers)
+    np.testing.assert_array_equal(got, dx)

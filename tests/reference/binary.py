@@ -13,6 +13,11 @@ FUNCTIONS = {
     "PRelu": lambda a, b: b * a if a < 0 else a,
     "Max": max,
     "Min": min,
+    "Less": lambda a, b: 1.0 if a < b else 0.0,
+    "LessOrEqual": lambda a, b: 1.0 if a <= b else 0.0,
+    "Equal": lambda a, b: 1.0 if a == b else 0.0,
+    "Keep": lambda a, b: a if b != 0 else 0.0,
+    "Quantize": lambda a, b: round(a / b),
 }
 
 
