@@ -34,7 +34,7 @@ def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | 
     Raises
     ------
     UnsupportedOpError
-        If an operator on the way has no gradient rule.
+        If an operator on the way has no gradient rule, or computed weights that it has no gradient for.
     """
     forward = list(g.graph.nodes)
     relevant = g.graph.downstream(targets) & g.graph.upstream([score])
@@ -48,6 +48,8 @@ def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | 
         if rule is None:
             raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient rule"])
         for value, grad in zip(node.inputs, rule(node, pending[node.outputs[0]], g), strict=True):
+            if grad is None and value in relevant and OPERATORS[node.op].learned:
+                raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient for computed weights"])
             if value is not None and grad is not None and value in relevant:
                 pending[value] = g.add(pending[value], grad) if value in pending else grad
     return [pending.get(target) or g.zeros_like(target) for target in targets]

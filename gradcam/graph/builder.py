@@ -15,6 +15,9 @@ from gradcam.graph.operators import OPERATORS
 
 __all__ = ["Builder"]
 
+_EMPTY = {"ReduceSum": 0.0, "ReduceMax": -np.inf, "ReduceMin": np.inf}
+"""Reductions of no numbers."""
+
 
 class Builder:
     """Appends nodes to a graph.
@@ -66,7 +69,7 @@ class Builder:
             self.reserve(sum(map(prod, outputs)))
             return (self.constant(record.evaluate(node, [None if v is None else v.data for v in inputs])),)
         self._count += 1
-        dtype = np.dtype(record.dtype or next(v.dtype for v in inputs if v is not None))
+        dtype = self.real if record.dtype is np.floating else np.dtype(record.dtype or next(v.dtype for v in inputs if v is not None))
         node.outputs = tuple(Value(f"{op.lower()}_{self._count}" + (f".{i}" if i else ""), shape, dtype) for i, shape in enumerate(outputs))
         self.graph.nodes.append(node)
         return node.outputs
@@ -122,7 +125,11 @@ class Builder:
         """Reduce over `axes` (non-negative), with `op` one of ReduceSum, ReduceMean, ReduceMax, ReduceMin."""
         if not axes:
             return x
-        result = self.emit(op, x, axes=tuple(sorted(axes)))
+        kept = [n for i, n in enumerate(x.shape) if i not in axes]
+        if x.is_real and x.size == 0 and op in _EMPTY:
+            result = self.constant(np.full(kept, _EMPTY[op], self.real))
+        else:
+            result = self.emit(op, x, axes=tuple(sorted(axes)))
         return self.reshape(result, tuple(1 if i in axes else n for i, n in enumerate(x.shape))) if keepdims else result
 
     def sum_to(self, x: Value, shape: Shape) -> Value:

@@ -17,7 +17,7 @@ from gradcam.errors import ModelFormatError
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 
-__all__ = ["ONNX_FORMS", "OnnxNode", "Unsupported", "onnx_form"]
+__all__ = ["ONNX_FORMS", "Emitter", "Inputs", "OnnxNode", "Unsupported", "onnx_form"]
 
 Inputs = Sequence[Value | None]
 Emitter = Callable[["OnnxNode", Inputs, Builder], Value | list[Value]]
@@ -34,6 +34,8 @@ def onnx_form(*op_types: str) -> Callable[[Emitter], Emitter]:
 
     def register(emitter: Emitter) -> Emitter:
         for op_type in op_types:
+            if op_type in ONNX_FORMS:
+                raise RuntimeError(f"two forms of {op_type}")
             ONNX_FORMS[op_type] = emitter
         return emitter
 

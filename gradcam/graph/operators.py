@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.graph.ir import Node, Shape, Value
@@ -47,22 +46,25 @@ class Operator:
     gradient: Callable[[Node, Value, Builder], list[Value | None]] | None
     evaluate: Callable[[Node, list[NDArray[Any] | None]], Any] | None
     picture_axis: Callable[[Node, list[int | None]], int | None]
-    dtype: np.dtype[Any] | None
+    dtype: type | None
     learned: bool
+    indices: tuple[int, ...]
 
 
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(name: str, *, dtype: type | None = None, learned: bool = False) -> Callable[[type], type]:
+def operator(name: str, *, dtype: type | None = None, learned: bool = False, indices: tuple[int, ...] = ()) -> Callable[[type], type]:
     """Register a class as the record of operator `name`.
 
     Parameters
     ----------
     dtype : type, optional
-        Type of the output where it is not that of the first input.
+        Type of the output where it is not that of the first input; ``np.floating`` is the graph's type of real numbers.
     learned : bool
         The operator has weights of its own.
+    indices : tuple of int
+        Which inputs may be integers; all others are real numbers.
     """
 
     def register(record: type) -> type:
@@ -73,8 +75,9 @@ def operator(name: str, *, dtype: type | None = None, learned: bool = False) -> 
             getattr(record, "gradient", None),
             getattr(record, "evaluate", None),
             getattr(record, "picture_axis", elementwise_picture_axis),
-            np.dtype(dtype) if dtype else None,
+            dtype,
             learned,
+            indices,
         )
         return record
 

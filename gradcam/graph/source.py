@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 import gradcam.graph.ops  # noqa: F401  (fills the registries)
 from gradcam.errors import ModelFormatError, UnsupportedOpError
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Graph, Shape, Value
-from gradcam.graph.onnx_form import ONNX_FORMS, OnnxNode, Unsupported
+from gradcam.graph.ir import Graph, Node, Shape, Value
+from gradcam.graph.onnx_form import ONNX_FORMS, Emitter, Inputs, OnnxNode, Unsupported
+from gradcam.graph.operators import OPERATORS
+from gradcam.graph.ops.logic import as_real
 
 __all__ = ["Dim", "InputSpec", "Source", "dims_text"]
 
@@ -106,11 +108,12 @@ class Source:
         inputs = [self._value(name, names, g) if name else None for name in node.inputs]
         before = len(g.graph.nodes)
         try:
-            result = form(node, inputs, g)
+            result = _carried(form, node, inputs, g)
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, ModelFormatError):
                 raise
             raise ModelFormatError(f"{node.label}: {error}", path=self.path, where=node.name) from error
+        _check_integers(g.graph.nodes[before:])
         values = result if isinstance(result, list) else [result]
         fresh = {v for n in g.graph.nodes[before:] for v in n.outputs}
         for name, value in zip(node.outputs, values, strict=False):
@@ -120,6 +123,28 @@ class Source:
                 names[name] = value
                 if value in fresh and value.name not in names:
                     value.name = name
+
+
+_MOVES = ("Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Slice", "Split", "Tile", "Transpose")
+
+
+def _carried(form: Emitter, node: OnnxNode, inputs: Inputs, g: Builder) -> Value | list[Value]:
+    """Emit a node; computed integers that it only moves travel as real numbers, which is exact up to 2^24 in float32."""
+    moved = inputs if node.op_type == "Concat" else inputs[:1]
+    if node.op_type not in _MOVES or all(v is None or v.is_real or v.data is not None for v in moved):
+        return form(node, inputs, g)
+    result = form(node, [None if v is None else as_real(g, v) for v in moved] + list(inputs[len(moved) :]), g)
+    back = [g.emit("ToIndex", v) for v in (result if isinstance(result, list) else [result])]
+    return back if isinstance(result, list) else back[0]
+
+
+def _check_integers(nodes: Iterable[Node]) -> None:
+    """Refuse nodes whose kernel wants real numbers and is given integers or booleans."""
+    for node in nodes:
+        allowed = OPERATORS[node.op].indices
+        found = next((v for i, v in enumerate(node.inputs) if v is not None and not v.is_real and i not in allowed), None)
+        if found is not None:
+            raise Unsupported(f"{found.dtype} numbers ('{found.name}') at run time: gradcam computes with real numbers")
 
 
 def _way_out(node: OnnxNode, names: Mapping[str, Value]) -> str:

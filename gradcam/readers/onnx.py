@@ -210,7 +210,8 @@ class _Reader:
             dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
         except (KeyError, TypeError, ValueError):
             raise self.error(f"{where}: unknown type code {tensor.data_type}", where) from None
-        if tensor.data_type == types.STRING or dtype.kind not in "fiubV" or (dtype.kind == "V" and tensor.data_type != types.BFLOAT16):
+        small = dtype.kind == "f" and dtype.itemsize == 1 or dtype.kind == "V" and tensor.data_type != types.BFLOAT16
+        if tensor.data_type == types.STRING or dtype.kind not in "fiubV" or small:
             raise UnsupportedOpError([f"{where} holds {self._type_name(tensor.data_type)}"])
         count = prod(dims)
         need = count * dtype.itemsize

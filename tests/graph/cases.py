@@ -153,6 +153,23 @@ def _binary() -> list[Case]:
     return cases
 
 
+def _selections() -> list[Case]:
+    mask = (normal((3, 4), 2) > 0).astype(float)
+    cases = []
+    for a, b in BROADCASTS:
+        cases += [Case(op, (spaced(a, 1), normal(b, 2) + 0.1234)) for op in ("Less", "LessOrEqual", "Equal")]
+        cases.append(Case("Quantize", (normal(a, 1), positive(b, 2))))
+    return [
+        *cases,
+        Case("Keep", (normal((2, 3, 4)), mask), constants=(1,)),
+        Case("Keep", (normal((4,)), mask), constants=(1,)),
+        Case("Keep", (normal((3, 1)), np.array([[1.0, 2.0]]))),
+        Case("Gather", (normal((2, 3, 5)), np.array([[4, 0], [1, 1]])), {"axis": 2, "batch_axes": 1}, constants=(1,)),
+        Case("Gather", (normal((2, 3)), np.array([[2, 0, 0], [1, -1, 0]])), {"axis": 1, "batch_axes": 1}),
+        Case("GatherGrad", (normal((2, 3, 2)), np.array([[4, 0], [1, 1]])), {"axis": 2, "batch_axes": 1, "input_shape": (2, 3, 5)}),
+    ]
+
+
 def _moves() -> list[Case]:
     cases = [
         Case("Reshape", (normal((2, 3, 4)),), {"shape": (6, 4)}),
@@ -215,4 +232,7 @@ def _sums() -> list[Case]:
     return cases
 
 
-CASES = [*_unary(), *_binary(), *_moves(), *_windows(), *_sums()]
+STRAIGHT_THROUGH = ("Quantize",)
+"""Operators whose gradient is not that of their values."""
+
+CASES = [*_unary(), *_binary(), *_selections(), *_moves(), *_windows(), *_sums()]

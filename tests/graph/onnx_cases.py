@@ -190,6 +190,58 @@ CASES = [
     Case("Gather", (1, 3, 4), (ints(2, 0),), {"axis": 1}, opsets=(8, 13, NEWEST)),
     Case("Gather", (1, 3, 4), (ints(-1, 0, 1).reshape(3, 1),), {"axis": -1}, opsets=(11, 13, NEWEST)),
     Case("Gather", (1, 3, 4), (np.array(1, np.int32),), {"axis": 1}, opsets=(8, 13, NEWEST)),
+    # comparison, logic, selection
+    *(Case(op, constants=(f32([0.5, -0.5, 0.1, 0.0]),), opsets=(9, 13, NEWEST)) for op in ("Less", "Greater")),
+    *(Case(op, constants=(f32([0.5, -0.5, 0.1, 0.0]),), opsets=(12, 16, NEWEST)) for op in ("LessOrEqual", "GreaterOrEqual")),
+    Case("Equal", constants=(1.5 * normal((1, 3, 4), 9) * (normal((1, 3, 4)) > 0),), opsets=(11, 13, NEWEST)),
+    Case("IsNaN", opsets=(9, 13, NEWEST)),
+    *(Case("IsInf", attrs=attrs, opsets=(10, 20, NEWEST)) for attrs in ({}, {"detect_negative": 0}, {"detect_positive": 0})),
+    Case("IsInf", attrs={"detect_negative": 0, "detect_positive": 0}, opsets=(10,)),
+    Case("QuantizeLinear", constants=(f32(0.02), np.array(3, np.int8)), opsets=(10, 13, 19, NEWEST)),
+    Case("QuantizeLinear", constants=(f32([0.02, 0.1, 0.3]), np.array([3, 0, 128], np.uint8)), attrs={"axis": 1}, opsets=(13, NEWEST)),
+    Case("DequantizeLinear", constants=(f32([0.02, 0.1, 0.3, 1.0]),), attrs={"axis": -1}, opsets=(19, NEWEST)),
+    Case("Clip", constants=(f32(0.7), f32(-0.5)), opsets=(12, NEWEST)),
+    # positions
+    Case("GatherElements", constants=(ints(2, 0, -1, 1, 0, 0).reshape(1, 2, 3),), attrs={"axis": 1}, opsets=(11, 13, NEWEST)),
+    Case("GatherElements", constants=(ints(3, -4, 1).reshape(1, 3, 1),), attrs={"axis": -1}, opsets=(11, 13, NEWEST)),
+    Case("GatherND", constants=(ints(0, 1, 0, -1).reshape(2, 2),), opsets=(11, 13, NEWEST)),
+    Case("GatherND", constants=(ints(0, 2, 3, 0, 0, -1).reshape(1, 2, 3),), opsets=(11, 13, NEWEST)),
+    Case("GatherND", (2, 3, 4), (ints(1, -1).reshape(2, 1),), {"batch_dims": 1}, opsets=(12, 13, NEWEST)),
+    Case("GatherND", (2, 3, 4), (ints(*[1, 0, 2] * 2).reshape(2, 3, 1),), {"batch_dims": 2}, opsets=(12, NEWEST)),
+    *(
+        Case(op, constants=(ints(2, 0, 1, -1).reshape(1, 2, 2), normal((1, 2, 2), 3)), attrs={"axis": axis}, opsets=opsets)
+        for op, opsets in (("Scatter", (9, 10)), ("ScatterElements", (11, 13, NEWEST)))
+        for axis in (1, 2)
+    ),
+    *(
+        Case(
+            "ScatterElements",
+            constants=(ints(2, 2, 0, 2).reshape(1, 4, 1)[:, :3], normal((1, 3, 1), 3)),
+            attrs={"axis": 1, "reduction": r},
+            opsets=o,
+        )
+        for r, o in (("add", (16, 18, NEWEST)), ("mul", (16, NEWEST)), ("max", (18, NEWEST)), ("min", (18, NEWEST)))
+    ),
+    *(
+        Case("ScatterND", constants=(ints(0, 1, 0, 1, 0, 2).reshape(3, 2), normal((3, 4), 3)), attrs={"reduction": r}, opsets=o)
+        for r, o in (("add", (16, 18, NEWEST)), ("mul", (16, NEWEST)), ("max", (18, NEWEST)), ("min", (18, NEWEST)))
+    ),
+    Case("ScatterND", constants=(ints(0, -1, 0, 0).reshape(2, 2), normal((2, 4), 3)), opsets=(11, 13, NEWEST)),
+    Case("Compress", constants=(np.array([True, False, True]),), attrs={"axis": 1}, opsets=(9, 11, NEWEST)),
+    Case("Compress", constants=(np.array([True, False, True, False, True]),), opsets=(9, 11, NEWEST)),
+    Case("ReverseSequence", (1, 4, 3), (ints(3),), {"batch_axis": 0, "time_axis": 1}, opsets=(10, NEWEST)),
+    Case("ReverseSequence", (4, 2, 3), (ints(3, 2),), {"batch_axis": 1, "time_axis": 0}, opsets=(10, NEWEST)),
+    *(
+        Case(op, attrs=attrs, opsets=(12, 13, NEWEST))
+        for op in ("ArgMax", "ArgMin")
+        for attrs in ({"axis": 1}, {"axis": -1, "keepdims": 0}, {"axis": 2, "select_last_index": 1})
+    ),
+    Case("TopK", (1, 3, 4), (), {"k": 2}, opsets=(8, 9), outputs=2),
+    Case("TopK", (1, 3, 4), (ints(2),), {"axis": 1}, opsets=(10, 11, NEWEST), outputs=2),
+    Case("TopK", (1, 3, 4), (ints(4),), {"axis": -1, "largest": 0}, opsets=(11, NEWEST), outputs=2),
+    Case("EyeLike", (3, 4), (), {"k": -1}, opsets=(9, NEWEST)),
+    Case("Cast", (1, 3, 4), (), {"to": TensorProto.INT64}, opsets=(9, 13, NEWEST)),
+    Case("Cast", (1, 3, 4), (), {"to": TensorProto.BOOL}, opsets=(9, 13, NEWEST)),
     Case("Cast", (1, 3, 4), (), {"to": TensorProto.FLOAT}, opsets=(9, 13, NEWEST)),
     Case("CastLike", (1, 3, 4), (f32([1, 2]),), opsets=(15, NEWEST)),
 ]
@@ -225,6 +277,15 @@ def by_definition(case: Case, opset: int, x: np.ndarray) -> np.ndarray | None:
     if case.op == "BatchNormalization" and opset < 14:  # not by the statistics of the batch
         gamma, beta, mean, var = (c.reshape(-1, 1, 1) for c in case.constants)
         return (x - mean) * gamma / np.sqrt(var + case.attrs.get("epsilon", 1e-5)) + beta
+    if case.op in ("GatherElements", "Scatter"):  # the evaluator wants indices as large as the array, or lacks the operator
+        index, axis = case.constants[0], case.attrs["axis"] % x.ndim
+        places = list(np.indices(index.shape))
+        places[axis] = index
+        if case.op == "GatherElements":
+            return x[tuple(places)]
+        y = x.copy()
+        y[tuple(places)] = case.constants[1]
+        return y
     if case.op == "GlobalMaxPool":
         return x.max(tuple(range(2, x.ndim)), keepdims=True)
     if case.op == "MaxPool" and case.attrs.get("auto_pad") == "SAME_LOWER":  # of an input of 7 x 8: one odd cell, at the low end

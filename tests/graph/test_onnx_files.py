@@ -67,11 +67,16 @@ def test_dropout_in_training_mode_is_refused():
 @pytest.mark.parametrize(
     ("op", "attrs", "constants", "text"),
     [
-        ("ArgMax", {"select_last_index": 1}, (), "select_last_index"),
-        ("Cast", {"to": TensorProto.INT64}, (), "a cast of 'x' from float32 to int64 at run time"),
-        ("Cast", {"to": TensorProto.STRING}, (), "attribute 'to'"),
-        ("Not", {}, (), r"input 0 \('x'\) must be a constant"),
-        ("Where", {}, (f32([1]), f32([1])), "must be a constant"),
+        ("Cast", {"to": TensorProto.STRING}, (), "a cast to text"),
+        ("Cast", {"to": TensorProto.FLOAT8E5M2}, (), "a cast to real numbers of 8 bits"),
+        ("Cast", {"to": TensorProto.UINT4}, (), "a cast to numbers of 2 or 4 bits"),
+        ("Where", {}, (ints(1), ints(2)), "integers that are chosen at run time"),
+        ("Add", {}, (ints(1),), r"int64 numbers \('c0'\) at run time"),
+        ("Mod", {}, (f32(2.0),), r"input 0 \('x'\) must be a constant"),
+        ("NonZero", {}, (), "must be a constant"),
+        ("Unique", {}, (), "must be a constant"),
+        ("QuantizeLinear", {}, (f32(0.5), np.array(0, np.int32)), "no integer of 8 or 16 bits"),
+        ("ScatterND", {"reduction": "mean"}, (ints(0).reshape(1, 1), normal((1, 3, 4))), "'reduction' = 'mean'"),
     ],
 )
 def test_valid_but_unsupported(op, attrs, constants, text):

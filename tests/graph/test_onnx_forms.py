@@ -88,6 +88,40 @@ CHAINS = {
         node("Where", ["false2", "wrong", "s"], "t"),
         node("Where", ["true", "t", "wrong"], "shape"),
     ],
+    "NonZero, Unique": [
+        node("Shape", ["x"], "s"),
+        node("NonZero", ["sparse"], "where"),  # (1, 2): 1 and 2
+        node("Reshape", ["where", "minus"], "flat"),
+        node("Gather", ["s", "flat"], "last", axis=0),
+        node("Unique", ["repeated"], "ones"),  # 1
+        node("Concat", ["ones", "last"], "shape", axis=0),
+    ],
+    "Unique in the order of the first": [
+        helper.make_node("Unique", ["six"], ["u", "first", "inverse", "counts"], sorted=0),
+        node("Gather", ["u", "inverse"], "again", axis=0),  # 6, 1, 6, 4
+        node("Gather", ["again", "first"], "shape", axis=0),
+    ],
+    "Xor, BitShift and bits": [
+        node("Shape", ["x"], "s"),
+        node("Equal", ["s", "expected"], "same"),
+        node("Xor", ["same", "same"], "never"),
+        node("BitShift", ["two_u", "one_u"], "four", direction="LEFT"),
+        node("BitShift", ["four", "one_u"], "two_again", direction="RIGHT"),
+        node("BitwiseOr", ["four", "two_again"], "six_u"),
+        node("BitwiseAnd", ["six_u", "four"], "four_again"),
+        node("BitwiseXor", ["six_u", "two_again"], "four_once_more"),
+        node("BitwiseNot", ["minus"], "zeros"),
+        node("Add", ["four_again", "four_once_more"], "eight"),
+        node("Cast", ["eight"], "n", to=TensorProto.INT64),
+        node("Add", ["n", "zeros"], "m"),
+        node("Where", ["never", "wrong", "s"], "t"),
+        node("Concat", ["m", "minus"], "shape", axis=0),
+    ],
+    "ScatterND into a mask": [
+        node("Shape", ["x"], "s"),
+        node("ScatterND", ["wrong", "rows", "sizes46"], "t"),
+        node("ScatterElements", ["t", "axis0", "one_row"], "shape"),
+    ],
     "Squeeze, Sqrt, Max": [
         node("Shape", ["x"], "s"),
         node("ReduceMax", ["s"], "m", keepdims=1),
@@ -120,6 +154,14 @@ CHAINS = {
 }
 SHARED = {
     "one": np.array(1),
+    "sparse": np.array([0.0, 3.0, -2.0], np.float32),
+    "repeated": ints(1, 1),
+    "six": ints(6, 1, 6, 4),
+    "two_u": np.array([2], np.uint8),
+    "one_u": np.array([1], np.uint8),
+    "rows": ints(1, 2).reshape(2, 1),
+    "sizes46": ints(4, 6),
+    "one_row": ints(1),
     "zero": np.array(0),
     "five": np.array(5),
     "two_scalar": np.array(2),

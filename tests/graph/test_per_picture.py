@@ -72,6 +72,22 @@ APART: dict[str, Emit] = {
     "Gather before the pictures": lambda g, x, n: g.transpose(
         g.emit("Gather", g.transpose(x, (1, 0, 2)), g.constant(np.array([2, 0, 2])), axis=0), (1, 0, 2)
     ),
+    "Gather for each picture": lambda g, x, n: g.emit("Gather", x, g.emit("TopKIndices", x, k=2, largest=True), axis=2, batch_axes=2),
+    "Gather in each picture, the same places": lambda g, x, n: g.emit(
+        "Gather", x, g.constant(np.tile(np.array([[[3, 0], [1, 1], [2, 5], [0, 4]]]), (n, 1, 1))), axis=2, batch_axes=2
+    ),
+    "Gather from a table": lambda g, x, n: g.transpose(
+        g.emit("Gather", constant(g, 2, 6, 3), g.emit("ArgMax", x, axis=2), axis=1), (1, 0, 2, 3)
+    ),
+    "GatherGrad for each picture": lambda g, x, n: g.emit(
+        "GatherGrad", x, g.emit("TopKIndices", x, k=6, largest=True), axis=2, batch_axes=2, input_shape=(n, 4, 6)
+    ),
+    "GatherGrad of channels": lambda g, x, n: g.emit(
+        "GatherGrad", g.reshape(x, (n, 2, 2, 6)), g.constant(np.array([[3, 1], [0, 3]])), axis=1, input_shape=(n, 5, 6)
+    ),
+    "Less than a row": lambda g, x, n: g.emit("Less", x, constant(g, 6)),
+    "Keep where positive": lambda g, x, n: g.emit("Keep", x, g.emit("Less", g.constant(0.0), x)),
+    "ToIndex and back": lambda g, x, n: g.emit("ToReal", g.emit("ToIndex", x)),
     "ArgMax of channels": lambda g, x, n: g.emit("ArgMax", x, axis=1),
     "ArgMax of positions, axis kept": lambda g, x, n: g.reshape(g.emit("ArgMax", x, axis=2), (n, 4, 1)),
     "TopKIndices of positions": lambda g, x, n: g.emit("TopKIndices", x, k=2, largest=True),
@@ -102,6 +118,18 @@ TOGETHER: dict[str, Emit] = {
     "Gather of pictures": lambda g, x, n: g.emit("Gather", x, g.constant(np.array([0])), axis=0),
     "Resample of pictures": lambda g, x, n: pick(g, x, 0, np.array([0, 0])),
     "Resample of pictures that changes nothing for one": lambda g, x, n: pick(g, x, 0, np.array([0]), always=True),
+    "Gather of what each picture chooses": lambda g, x, n: g.emit("Gather", x, g.emit("ArgMax", x, axis=2), axis=2),
+    "Gather of other places for each picture": lambda g, x, n: g.emit(
+        "Gather", x, g.constant(np.array([[[3]] * 4] * 2)), axis=2, batch_axes=2
+    ),
+    "Gather whose places lie across the pictures": lambda g, x, n: g.emit(
+        "Gather", g.transpose(x, (1, 0, 2)), g.emit("TopKIndices", g.reshape(x, (n, 24)), k=1, largest=True), axis=2, batch_axes=1
+    ),
+    "GatherGrad of pictures": lambda g, x, n: g.emit("GatherGrad", x, g.constant(np.array([0])), axis=0, input_shape=(2, 4, 6)),
+    "GatherGrad at places of each picture": lambda g, x, n: g.emit(
+        "GatherGrad", constant(g, 1, 4, 6), g.emit("TopKIndices", x, k=6, largest=True), axis=2, batch_axes=2, input_shape=(1, 4, 6)
+    ),
+    "Keep by the mask of a batch": lambda g, x, n: g.emit("Keep", x, constant(g, 2, 4, 6)),
     "ArgMax over pictures": lambda g, x, n: g.emit("ArgMax", x, axis=0),
     "TopKIndices over pictures": lambda g, x, n: g.emit("TopKIndices", g.transpose(x, (1, 2, 0)), k=1, largest=True),
     "Transpose that leaves the pictures elsewhere": lambda g, x, n: g.transpose(x, (1, 0, 2)),

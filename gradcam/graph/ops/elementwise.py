@@ -13,7 +13,7 @@ from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import operator, same_shape
 from gradcam.graph.ops.curvature import binary_curvature, unary_curvature
-from gradcam.ops.binary import BINARY, binary_attributes, broadcast_shape
+from gradcam.ops.binary import binary_attributes, broadcast_shape
 from gradcam.ops.unary import UNARY, unary_attributes
 
 if TYPE_CHECKING:
@@ -162,12 +162,16 @@ def gelu(node: OnnxNode, x: Inputs, g: Builder) -> Value:
 
 @onnx_form("Clip")
 def clip(node: OnnxNode, x: Inputs, g: Builder) -> Value:
-    """Bounds are attributes up to opset 10, inputs after."""
+    """Bounds are attributes up to opset 10, inputs after; computed ones make it a maximum and a minimum."""
+    value, low, high = node.required(x, 0), node.optional(x, 1), node.optional(x, 2)
+    if not value.is_real or any(v is not None and v.data is None for v in (low, high)):
+        for op, bound in (("Max", low), ("Min", high)):
+            value = value if bound is None else g.emit(op, value, bound)
+        return value
     bounds = []
-    for index, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), start=1):
-        given = node.optional(x, index)
-        bounds.append(float(node.array(x, index)) if given is not None else float(node.attrs.get(name, default)))
-    return g.emit("Clip", node.required(x, 0), alpha=bounds[0], beta=bounds[1])
+    for given, name, default in ((low, "min", -np.inf), (high, "max", np.inf)):
+        bounds.append(float(node.attrs.get(name, default)) if given is None else float(np.asarray(given.data).reshape(())))
+    return g.emit("Clip", value, alpha=bounds[0], beta=bounds[1])
 
 
 # Two arrays ----------------------------------------------------------------------------------------------------------
@@ -243,7 +247,7 @@ def _binary_gradients(op: str, a: Value, b: Value, dy: Value, g: Builder) -> tup
     return g.emit("BinaryGrad", a, b, dy, function=op, operand="a"), g.emit("BinaryGrad", a, b, dy, function=op, operand="b")
 
 
-for _op in BINARY:
+for _op in _NUMPY:
     _define_binary(_op)
 
 
@@ -305,9 +309,10 @@ def variadic(node: OnnxNode, x: Inputs, g: Builder) -> Value:
 
 
 @onnx_form("Identity", "Dropout")
-def identity(node: OnnxNode, x: Inputs, g: Builder) -> Value:
-    """At inference both hand their input on: the output is another name of it."""
+def identity(node: OnnxNode, x: Inputs, g: Builder) -> list[Value]:
+    """At inference both hand their input on: the output is another name of it, and the mask of Dropout keeps everything."""
     training = node.optional(x, 2)
     if training is not None and bool(node.array(x, 2)):
         raise Unsupported("training_mode = 1")
-    return node.required(x, 0)
+    value = node.required(x, 0)
+    return [value] if len(node.outputs) < 2 else [value, g.constant(np.ones(value.shape, np.bool_))]

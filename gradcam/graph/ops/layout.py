@@ -30,7 +30,7 @@ def _array(arrays: Arrays) -> NDArray[Any]:
     return arrays[0]
 
 
-@operator("Reshape")
+@operator("Reshape", indices=(0,))
 class Reshape:
     """The same elements in another shape: no work at run time."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
-from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 from gradcam.graph.operators import Mixes, operator, same_shape
 from gradcam.ops.reduce import argmax_attributes, reduce_attributes
 from gradcam.ops.topk import topk_attributes
@@ -153,14 +153,3 @@ def global_average_pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """Mean over the spatial axes: (N, C, *S) -> (N, C, *1)."""
     x = node.required(inputs, 0)
     return g.reduce("ReduceMean", x, range(2, len(x.shape)), keepdims=True)
-
-
-@onnx_form("ArgMax")
-def argmax(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Forward only."""
-    x = node.required(inputs, 0)
-    if node.attrs.get("select_last_index", 0):
-        raise Unsupported("attribute 'select_last_index' = 1")
-    axis = node.axis(int(node.attrs.get("axis", 0)), len(x.shape))
-    result = g.emit("ArgMax", x, axis=axis)
-    return g.reshape(result, (*x.shape[:axis], 1, *x.shape[axis + 1 :])) if node.attrs.get("keepdims", 1) else result

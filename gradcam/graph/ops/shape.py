@@ -7,23 +7,31 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.ops.logic import as_real, negation
 
 # Codes of onnx.TensorProto.DataType that a constant may be cast to.
 _TYPES: dict[int, type] = {
     1: np.float32,
     2: np.uint8,
     3: np.int8,
+    4: np.uint16,
     5: np.int16,
     6: np.int32,
     7: np.int64,
     9: np.bool_,
     10: np.float16,
     11: np.float64,
+    12: np.uint32,
+    13: np.uint64,
+    16: np.float32,  # bfloat16 is widened, as in files
+}
+_UNREAD = {8: "text", 14: "complex numbers", 15: "complex numbers"} | {
+    **dict.fromkeys((17, 18, 19, 20, 24), "real numbers of 8 bits"),
+    **dict.fromkeys((21, 22, 23, 25, 26), "numbers of 2 or 4 bits"),
 }
 
 
@@ -70,45 +78,20 @@ def arange(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
 
 @onnx_form("Cast", "CastLike")
 def cast(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Constants are converted; a real array stays what it is, since all real numbers of a plan have one type."""
+    """Constants are converted. At run time all real numbers have one type, all integers are indices, a boolean is 1 or 0."""
     x = node.required(inputs, 0)
     if node.op_type == "CastLike":
         wanted = node.required(inputs, 1).dtype
     elif int(node.attrs.get("to", 1)) in _TYPES:
         wanted = np.dtype(_TYPES[int(node.attrs.get("to", 1))])
     else:
-        raise Unsupported(f"attribute 'to' = {node.attrs.get('to')}")
+        raise Unsupported(f"a cast to {_UNREAD.get(int(node.attrs.get('to', 1)), 'an unknown type')}")
+    if wanted.kind not in "fiub" or wanted.kind == "f" and wanted.itemsize == 1:
+        raise Unsupported("a cast to numbers of 2, 4 or 8 bits")
     if x.data is not None:
         return g.constant(x.data.astype(wanted))
-    if x.is_real and wanted.kind == "f":
-        return x
-    raise Unsupported(f"a cast of '{x.name}' from {x.dtype} to {wanted} at run time")
-
-
-def _fold(op: str, function: Callable[..., Any]) -> None:
-    """Register an operator that is computed when all its inputs are constants."""
-
-    @onnx_form(op)
-    def emit(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-        arrays = [node.array(inputs, i) for i in range(len(inputs))]
-        return g.constant(np.asarray(function(*arrays)))
-
-
-def _mod(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(np.mod(a, b))
-
-
-_FOLDED: dict[str, Callable[..., Any]] = {
-    "Equal": np.equal,
-    "Greater": np.greater,
-    "GreaterOrEqual": np.greater_equal,
-    "Less": np.less,
-    "LessOrEqual": np.less_equal,
-    "And": np.logical_and,
-    "Or": np.logical_or,
-    "Not": np.logical_not,
-    "Where": np.where,
-    "Mod": _mod,
-}
-for _op, _function in _FOLDED.items():
-    _fold(_op, _function)
+    if wanted.kind == "f":
+        return as_real(g, x)
+    if wanted.kind == "b":  # a computed boolean is 1 or 0
+        return negation(g, g.emit("Equal", as_real(g, x), g.constant(0.0)))
+    return g.emit("ToIndex", x) if x.is_real else x

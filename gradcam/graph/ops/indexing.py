@@ -1,0 +1,281 @@
+"""ONNX operators that pick and place elements by their positions, all of them emitted as Gather and its gradient.
+
+Positions that are constants become positions in the flattened array. The leading axis is kept out of the flattening where it
+has size 1: it may be the axis of the pictures, and every picture is then read at the same positions.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam.graph.builder import Builder
+from gradcam.graph.ir import Value
+from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.ops.gather import checked_index
+from gradcam.graph.ops.logic import as_real
+
+Rows = NDArray[np.int64]
+
+
+# Rows of an array ----------------------------------------------------------------------------------------------------
+
+
+def _as_rows(g: Builder, x: Value, count: int) -> tuple[Value, int]:
+    """Return x as `count` rows, and the axis they lie along."""
+    lead = (1,) if x.shape and x.shape[0] == 1 else ()
+    return g.reshape(x, (*lead, count, x.size // count if count else 0)), len(lead)
+
+
+def _take(g: Builder, x: Value, count: int, rows: Rows) -> Value:
+    """Return some of the `count` rows of x: (*lead, rows, elements of a row)."""
+    table, axis = _as_rows(g, x, count)
+    return g.emit("Gather", table, g.constant(rows), axis=axis)
+
+
+def _place(g: Builder, x: Value, count: int, rows: Rows, updates: Value, reduction: str) -> Value:
+    """Return x with `updates` (one row for each of `rows`) written, added, ... at these rows."""
+    table, axis = _as_rows(g, x, count)
+    new = g.reshape(updates, (*table.shape[:axis], rows.size, table.shape[-1]))
+    if reduction == "add":
+        table = g.add(table, _scattered(g, table, axis, rows, new))
+    else:
+        for own in _rounds(rows, last_only=reduction == "none"):
+            part = g.emit("Gather", new, g.constant(own), axis=axis)
+            if reduction != "none":
+                part = g.emit(_REDUCTIONS[reduction], g.emit("Gather", table, g.constant(rows[own]), axis=axis), part)
+            untouched = np.ones((count, 1), np.bool_)
+            untouched[rows[own]] = False
+            kept = g.emit("Keep", table, as_mask(g, untouched))
+            table = g.add(kept, _scattered(g, table, axis, rows[own], part))
+    return g.reshape(table, x.shape)
+
+
+_REDUCTIONS = {"mul": "Mul", "max": "Max", "min": "Min"}
+
+
+def as_mask(g: Builder, mask: NDArray[np.bool_]) -> Value:
+    """Return a constant of ones and zeros."""
+    return g.constant(mask.astype(g.real))
+
+
+def _scattered(g: Builder, table: Value, axis: int, rows: Rows, updates: Value) -> Value:
+    return g.emit("GatherGrad", updates, g.constant(rows), axis=axis, input_shape=table.shape)
+
+
+def _rounds(rows: Rows, last_only: bool) -> list[Rows]:
+    """Positions of `rows`, split so that no row comes twice in a part; only the last of equal rows if asked for."""
+    waiting, parts = np.arange(rows.size), []
+    while waiting.size:
+        order = waiting[::-1] if last_only else waiting
+        first = order[np.unique(rows[order], return_index=True)[1]]
+        parts.append(np.sort(first))
+        waiting = waiting[:0] if last_only else np.setdiff1d(waiting, first)
+    return parts
+
+
+# Row numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _element_rows(node: OnnxNode, index: Value, x: Value, axis: int, g: Builder) -> Rows:
+    """Positions in the flattened x of what GatherElements reads."""
+    if len(index.shape) != len(x.shape) or any(a > b for i, (a, b) in enumerate(zip(index.shape, x.shape, strict=True)) if i != axis):
+        raise node.bad(f"indices of shape {index.shape} do not fit an array of shape {x.shape}")
+    if not index.size:
+        return np.zeros(0, np.int64)
+    places = list(np.indices(index.shape, np.int64))
+    checked = checked_index(node, index, x.shape[axis], g).data
+    assert checked is not None
+    places[axis] = checked
+    return np.asarray(np.ravel_multi_index(tuple(places), x.shape), np.int64).reshape(-1)
+
+
+def _nd_rows(node: OnnxNode, index: NDArray[np.int64], shape: tuple[int, ...], batch: int) -> tuple[Rows, int]:
+    """Row numbers of GatherND and the number of rows; x is a table whose row number is made of the axes that the index names."""
+    depth = index.shape[-1]
+    if batch + depth > len(shape) or index.shape[:batch] != shape[:batch]:
+        raise node.bad(f"indices of shape {index.shape} do not fit an array of shape {shape}")
+    sizes = np.asarray(shape[batch : batch + depth], np.int64)
+    if index.size and not ((index >= -sizes) & (index < sizes)).all():
+        raise node.bad(f"an index is out of range for axes of sizes {tuple(sizes)}")
+    positions = np.where(index < 0, index + sizes, index)
+    rows = np.zeros(index.shape[:-1], np.int64)
+    for axis, size in enumerate(shape[:batch]):
+        rows = rows * size + np.arange(size).reshape(-1, *(1,) * (rows.ndim - axis - 1))
+    for axis, size in enumerate(sizes):
+        rows = rows * size + positions[..., axis]
+    return rows.reshape(-1), prod(shape[: batch + depth])
+
+
+# ONNX forms ----------------------------------------------------------------------------------------------------------
+
+
+def _swapped(g: Builder, x: Value, axis: int) -> Value:
+    """Return x with the last axis and `axis` exchanged; integers travel as real numbers."""
+    perm = list(range(len(x.shape)))
+    perm[axis], perm[-1] = perm[-1], perm[axis]
+    if x.is_real or x.data is not None or perm == sorted(perm):
+        return g.transpose(x, perm)
+    return g.emit("ToIndex", g.transpose(as_real(g, x), perm))
+
+
+@onnx_form("GatherElements")
+def gather_elements(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """y[i, j] = x[index[i, j], j] along axis 0, likewise along others."""
+    x, index = node.required(inputs, 0), node.required(inputs, 1)
+    axis = node.axis(int(node.attrs.get("axis", 0)), len(x.shape))
+    if index.data is not None:
+        return g.reshape(_take(g, x, x.size, _element_rows(node, index, x, axis, g)), index.shape)
+    if len(index.shape) != len(x.shape) or any(i != axis and a != b for i, (a, b) in enumerate(zip(index.shape, x.shape, strict=True))):
+        raise Unsupported(f"computed indices of shape {index.shape} for an array of shape {x.shape}")
+    rows, last = _swapped(g, checked_index(node, index, x.shape[axis], g), axis), len(x.shape) - 1
+    return _swapped(g, g.emit("Gather", _swapped(g, x, axis), rows, axis=last, batch_axes=last), axis)
+
+
+@onnx_form("GatherND")
+def gather_nd(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """The last axis of the indices names a position along the first axes of x that are no batch axes."""
+    x, index, batch = node.required(inputs, 0), node.required(inputs, 1), int(node.attrs.get("batch_dims", 0))
+    if not 0 <= batch < min(len(x.shape), len(index.shape)):
+        raise node.bad(f"attribute 'batch_dims': {batch} of {x.shape} and {index.shape}")
+    depth = index.shape[-1]
+    if index.data is None:
+        if depth != 1:
+            raise Unsupported(f"computed indices into {depth} axes at once")
+        flat = g.reshape(checked_index(node, index, x.shape[batch], g), index.shape[:-1])
+        return g.emit("Gather", x, flat, axis=batch, batch_axes=batch)
+    rows, count = _nd_rows(node, index.data.astype(np.int64), x.shape, batch)
+    return g.reshape(_take(g, x, count, rows), (*index.shape[:-1], *x.shape[batch + depth :]))
+
+
+@onnx_form("ScatterElements", "Scatter")
+def scatter_elements(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Write x[index[i, j], j] = updates[i, j] along axis 0, likewise along others; of equal indices the last one holds."""
+    x, index, updates = (node.required(inputs, i) for i in range(3))
+    axis, reduction = node.axis(int(node.attrs.get("axis", 0)), len(x.shape)), _reduction(node)
+    node.array(inputs, 1)
+    if updates.shape != index.shape:
+        raise node.bad(f"updates of shape {updates.shape} do not fit indices of shape {index.shape}")
+    return _place(g, x, x.size, _element_rows(node, index, x, axis, g), updates, reduction)
+
+
+@onnx_form("ScatterND")
+def scatter_nd(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Write rows at the positions that GatherND would read."""
+    x, updates, reduction = node.required(inputs, 0), node.required(inputs, 2), _reduction(node)
+    index = node.array(inputs, 1).astype(np.int64)
+    rows, count = _nd_rows(node, index, x.shape, 0)
+    if updates.shape != (*index.shape[:-1], *x.shape[index.shape[-1] :]):
+        raise node.bad(f"updates of shape {updates.shape} do not fit indices of shape {index.shape}")
+    return _place(g, x, count, rows, updates, reduction)
+
+
+def _reduction(node: OnnxNode) -> str:
+    reduction = str(node.attrs.get("reduction", "none"))
+    if reduction not in ("none", "add", *_REDUCTIONS):
+        raise Unsupported(f"attribute 'reduction' = '{reduction}'")
+    return reduction
+
+
+@onnx_form("Compress")
+def compress(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Where a constant condition holds, along an axis or of the flattened x."""
+    x, wanted = node.required(inputs, 0), np.flatnonzero(node.array(inputs, 1))
+    if "axis" not in node.attrs:
+        return g.reshape(_take(g, x, x.size, wanted), (wanted.size,))
+    axis = node.axis(int(node.attrs["axis"]), len(x.shape))
+    return g.emit("Gather", x, checked_index(node, g.constant(wanted), x.shape[axis], g), axis=axis)
+
+
+@onnx_form("ReverseSequence")
+def reverse_sequence(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """The first (constant number of) steps of each sequence backwards."""
+    x, lengths = node.required(inputs, 0), node.array(inputs, 1).astype(np.int64)
+    batch, time = int(node.attrs.get("batch_axis", 1)), int(node.attrs.get("time_axis", 0))
+    if {batch, time} != {0, 1} or len(x.shape) < 2 or lengths.shape != (x.shape[batch],) or lengths.max(initial=0) > x.shape[time]:
+        raise node.bad(f"lengths of shape {lengths.shape} do not fit axes {batch} and {time} of {x.shape}")
+    steps, own = np.arange(x.shape[time]), lengths[:, None]
+    source = np.where(steps < own, own - 1 - steps, steps)  # (batch, time)
+    sequence = np.arange(x.shape[batch])[:, None]
+    rows = sequence * x.shape[1] + source if batch == 0 else (source * x.shape[1] + sequence).T
+    return g.reshape(_take(g, x, x.shape[0] * x.shape[1], rows.reshape(-1)), x.shape)
+
+
+@onnx_form("ArgMax", "ArgMin")
+def arg_extreme(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Forward only; of equal numbers the first, or the last if asked for."""
+    x = node.required(inputs, 0)
+    axis = node.axis(int(node.attrs.get("axis", 0)), len(x.shape))
+    size, last = x.shape[axis], bool(node.attrs.get("select_last_index", 0))
+    x = as_real(g, x)
+    if node.op_type == "ArgMin":
+        x = g.scale(x, -1) if x.data is None else g.constant(-x.data)
+    if last:
+        along = tuple(i == axis for i in range(len(x.shape)))
+        starts, steps = tuple((size - 1) * a for a in along), tuple(-1 if a else 1 for a in along)
+        x = g.emit("Slice", x, starts=starts, steps=steps, sizes=x.shape)
+    result = g.emit("ArgMax", x, axis=axis)
+    if last:
+        result = g.emit("ToIndex", g.emit("Affine", as_real(g, result), alpha=-1.0, beta=float(size - 1)))
+    return g.reshape(result, (*x.shape[:axis], 1, *x.shape[axis + 1 :])) if node.attrs.get("keepdims", 1) else result
+
+
+@onnx_form("TopK")
+def top_k(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
+    """Values (with gradient) and positions of the k largest or smallest, best first."""
+    x = as_real(g, node.required(inputs, 0))
+    axis = node.axis(int(node.attrs.get("axis", -1)), len(x.shape))
+    count = node.ints(inputs, 1, "k")
+    if count is None or len(count) != 1 or not 1 <= count[0] <= x.shape[axis]:
+        raise node.bad(f"k = {count} of an axis of {x.shape[axis]}")
+    rows, last = _swapped(g, x, axis), len(x.shape) - 1
+    index = g.emit("TopKIndices", rows, k=count[0], largest=bool(node.attrs.get("largest", 1)))
+    values = g.emit("Gather", rows, index, axis=last, batch_axes=last)
+    return [_swapped(g, values, axis), _swapped(g, index, axis)]
+
+
+@onnx_form("NonZero")
+def non_zero(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Of constants: how many there are is part of the shape."""
+    return g.constant(np.asarray(np.nonzero(node.array(inputs, 0)), np.int64))
+
+
+@onnx_form("Unique")
+def unique(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
+    """Of constants: how many there are is part of the shape."""
+    x = node.array(inputs, 0)
+    axis = node.attrs.get("axis")
+    y, first, inverse, counts = np.unique(x, return_index=True, return_inverse=True, return_counts=True, axis=axis)
+    inverse = inverse.reshape(-1)
+    if not node.attrs.get("sorted", 1):
+        order = np.argsort(first)
+        y, first, counts = np.take(y, order, axis or 0), first[order], counts[order]
+        inverse = np.argsort(order)[inverse]
+    return [g.constant(y), *(g.constant(a.astype(np.int64)) for a in (first, inverse, counts))]
+
+
+@onnx_form("EyeLike")
+def eye_like(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Ones on a diagonal of a matrix of x's shape, as real numbers."""
+    rows, columns = node.required(inputs, 0).shape
+    g.reserve(rows * columns)
+    return g.constant(np.eye(rows, columns, int(node.attrs.get("k", 0)), dtype=np.float32))
+
+
+def _bit_shift(node: OnnxNode, a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.integer]:
+    return np.asarray(np.left_shift(a, b) if node.attrs.get("direction") == "LEFT" else np.right_shift(a, b))
+
+
+@onnx_form("Mod", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot")
+def integer_arithmetic(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Of constants; Mod takes the sign of the divisor, or of the dividend with fmod = 1."""
+    arrays = [node.array(inputs, i) for i in range(1 if node.op_type == "BitwiseNot" else 2)]
+    g.reserve(prod(np.broadcast_shapes(*(a.shape for a in arrays))))
+    if node.op_type == "BitShift":
+        return g.constant(_bit_shift(node, *arrays))
+    if node.op_type == "Mod":
+        return g.constant(np.asarray((np.fmod if node.attrs.get("fmod", 0) else np.mod)(*arrays)))
+    functions = {"BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor, "BitwiseNot": np.invert}
+    return g.constant(np.asarray(functions[node.op_type](*arrays)))
