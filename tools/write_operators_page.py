@@ -16,9 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "operators.md"
 sys.path[:0] = [str(path) for path in (ROOT, ROOT / "tests") if str(path) not in sys.path]
 
-from onnx_conformance.runner import OLDEST, PASSING, Case, Outcome, cases, run_all  # noqa: E402
-
-from gradcam.graph.onnx_form import ONNX_FORMS  # noqa: E402
+from onnx_conformance.runner import CLAIMED, OLDEST, PASSING, Case, Outcome, cases, run_all  # noqa: E402
 
 HEAD = """# Operators
 
@@ -29,6 +27,7 @@ double are converted; in double precision where asked for). Shapes are known whe
 integers and booleans is done once, then, on constants. At run time integers are positions (of `ArgMax`, `TopK`, `Cast`), which
 `Gather` and its kin read, and booleans are numbers, 1 or 0; no gradient passes either. `QuantizeLinear` and `DequantizeLinear`
 compute with real numbers; the gradient passes the rounding as if it were not there, inside the range of the type (straight-through).
+`If` and `Loop` are written out when the graph is built, where condition and number of steps are constants by then.
 
 The table counts the package's own cases of each operator, those of its decomposition into others among them: values are compared
 with the package's, and where inputs and outputs are real numbers the gradient of a weighted sum of the outputs, in float64, with
@@ -65,10 +64,10 @@ def counts(outcomes: Iterable[Outcome]) -> list[str]:
 def table(claimed: dict[str, Case], outcomes: dict[str, Outcome]) -> list[str]:
     """One row per operator, then one per family of models."""
     rows = ["| operator | opsets | forward | on constants | gradient | what does not pass |", "|" + " --- |" * 6]
-    for operator in sorted(ONNX_FORMS):
+    for operator in sorted(CLAIMED):
         own = [outcomes[name] for name, case in claimed.items() if case.operator == operator]
         rows.append(f"| {operator} | {opsets(operator)} | {' | '.join(counts(own))} |")
-    others = sorted({case.operator for case in claimed.values()} - set(ONNX_FORMS) - {""})
+    others = sorted({case.operator for case in claimed.values()} - CLAIMED - {""})
     rows += ["", "Operators that gradcam runs where they come as their decomposition into the ones above:", ""]
     rows += ["| operator | forward | on constants | gradient | what does not pass |", "|" + " --- |" * 5]
     for operator in others:
@@ -85,7 +84,7 @@ def table(claimed: dict[str, Case], outcomes: dict[str, Outcome]) -> list[str]:
 def refused() -> str:
     """Operators of the default domain that gradcam does not run."""
     names = {s.name for s in onnx.defs.get_all_schemas() if s.domain == "" and not s.deprecated and s.support_level == s.SupportType.COMMON}
-    return ", ".join(f"`{name}`" for name in sorted(names - set(ONNX_FORMS)))
+    return ", ".join(f"`{name}`" for name in sorted(names - CLAIMED))
 
 
 def page(outcomes: dict[str, Outcome]) -> str:

@@ -17,7 +17,7 @@ from gradcam.errors import ModelFormatError
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 
-__all__ = ["ONNX_FORMS", "Emitter", "Inputs", "OnnxNode", "Unsupported", "onnx_form"]
+__all__ = ["ONNX_FORMS", "Body", "Emitter", "Inputs", "OnnxNode", "Unsupported", "onnx_form"]
 
 Inputs = Sequence[Value | None]
 Emitter = Callable[["OnnxNode", Inputs, Builder], Value | list[Value]]
@@ -43,6 +43,17 @@ def onnx_form(*op_types: str) -> Callable[[Emitter], Emitter]:
 
 
 @dataclass(slots=True)
+class Body:
+    """A graph that is an attribute of a node; `captured` are the tensors around the node that it reads."""
+
+    nodes: list[OnnxNode]
+    initializers: dict[str, NDArray[Any]]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    captured: tuple[str, ...]
+
+
+@dataclass(slots=True)
 class OnnxNode:
     """An ONNX node without protobuf: attributes are ints, floats, str, tuples and arrays; `scopes` are paths of modules around it."""
 
@@ -54,6 +65,12 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attrs: dict[str, Any]
     scopes: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all tensors that it needs: its inputs, and what the graphs among its attributes read from outside."""
+        bodies = [value for value in self.attrs.values() if isinstance(value, Body)]
+        return (*self.inputs, *(name for body in bodies for name in body.captured)) if bodies else self.inputs
 
     @property
     def label(self) -> str:

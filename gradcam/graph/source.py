@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import gradcam.graph.ops  # noqa: F401  (fills the registries)
 from gradcam.errors import ModelFormatError, UnsupportedOpError
+from gradcam.graph.bodies import INLINED, Inliner, Names
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph, Node, Shape, Value
 from gradcam.graph.onnx_form import ONNX_FORMS, Emitter, Inputs, OnnxNode, Unsupported
@@ -53,7 +54,7 @@ class Source:
         kept = []
         for node in reversed(self.nodes):
             if wanted.intersection(node.outputs):
-                wanted.update(node.inputs)
+                wanted.update(node.reads)
                 kept.append(node)
         return kept[::-1]
 
@@ -76,14 +77,15 @@ class Source:
         """
         g = Builder(real, max_bytes=self.max_bytes)
         names: dict[str, Value] = {spec.name: g.input(spec.name, shapes[spec.name]) for spec in self.inputs}
+        inliner = Inliner(lambda node, scope: self._emit(node, scope, g, inliner), g)
         problems: list[str] = []
         missing: set[str] = set()
         for node in self.needed(self.outputs):
-            if missing.intersection(node.inputs):
+            if missing.intersection(node.reads):
                 missing.update(node.outputs)
                 continue
             try:
-                self._emit(node, names, g)
+                self._emit(node, names, g, inliner)
             except Unsupported as problem:
                 problems.append(f"{node.label}: {problem}{_way_out(node, names)}")
                 missing.update(node.outputs)
@@ -92,7 +94,7 @@ class Source:
         g.graph.outputs = [self._value(name, names, g) for name in self.outputs]
         return g.graph, names
 
-    def _value(self, name: str, names: dict[str, Value], g: Builder) -> Value:
+    def _value(self, name: str, names: Names, g: Builder) -> Value:
         if name not in names and name in self.initializers:
             # Converted once per type: weights keep their identity from build to build.
             names[name] = self._constants.setdefault((name, g.real), g.constant(self.initializers[name], name))
@@ -100,15 +102,20 @@ class Source:
             raise ModelFormatError(f"tensor '{name}' is read but never computed", path=self.path, where=name)
         return names[name]
 
-    def _emit(self, node: OnnxNode, names: dict[str, Value], g: Builder) -> None:
+    def _emit(self, node: OnnxNode, names: Names, g: Builder, inliner: Inliner) -> None:
         """Emit one node and name its outputs."""
-        form = ONNX_FORMS.get(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}")
-        if form is None:
+        known = node.domain in ("", "ai.onnx")
+        has_body = known and node.op_type in INLINED
+        form = ONNX_FORMS.get(node.op_type if known else f"{node.domain}::{node.op_type}")
+        if has_body:
+            for name in node.reads[len(node.inputs) :]:
+                self._value(name, names, g)  # constants around a body are named for it
+        elif form is None:
             raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'})")
         inputs = [self._value(name, names, g) if name else None for name in node.inputs]
         before = len(g.graph.nodes)
         try:
-            result = _carried(form, node, inputs, g)
+            result = _carried(form, node, inputs, g) if form is not None else inliner.run(node, inputs, names)
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, ModelFormatError):
                 raise

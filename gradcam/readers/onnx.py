@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradcam.errors import MemoryBudgetError, ModelFormatError, UnsupportedOpError, nearest, require
 from gradcam.graph.module_paths import module_paths
-from gradcam.graph.onnx_form import OnnxNode
+from gradcam.graph.onnx_form import Body, OnnxNode
 from gradcam.graph.source import Dim, InputSpec, Source
 from gradcam.readers.file import read_file
 
@@ -60,6 +60,7 @@ class _Reader:
 
     def __init__(self, onnx: Any, model: Any, path: Path | None, max_bytes: int | None, used: int) -> None:
         self.onnx, self.model, self.graph, self.path, self.max_bytes, self.used = onnx, model, model.graph, path, max_bytes, used
+        self.opset, self.count = 0, 0
 
     def error(self, text: str, where: str | None = None) -> ModelFormatError:
         return ModelFormatError(text, path=self.path, where=where)
@@ -71,8 +72,8 @@ class _Reader:
             raise self.error("this is no ONNX model, or one without nodes or outputs")
         if len(graph.node) > MAX_COUNT or len(graph.initializer) > MAX_COUNT:
             raise self.error(f"more than {MAX_COUNT} nodes or tensors")
-        opset = self._opset()
-        nodes = self._sorted([self._node(n, opset) for n in graph.node])
+        self.opset = self._opset()
+        nodes = self._sorted([self._node(n) for n in graph.node])
         initializers = self._initializers(self._needed(nodes, outputs))
         given = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
         inputs = [self._input(v) for v in graph.input if v.name not in given]
@@ -86,7 +87,7 @@ class _Reader:
                 raise self.error(f"outputs: no tensor is called '{name}'; nearest: {', '.join(nearest(name, known))}", name)
         metadata = {p.key: p.value for p in self.model.metadata_props}
         source = Source(nodes, initializers, inputs, names, metadata, str(self.path) if self.path else None, self.max_bytes)
-        used = {i for n in source.needed(names) for i in n.inputs}
+        used = {i for n in source.needed(names) for i in n.reads}
         source.inputs = [spec for spec in inputs if spec.name in used or spec.name in names] or inputs
         return source
 
@@ -100,13 +101,13 @@ class _Reader:
 
     # Nodes -------------------------------------------------------------------------------------------------------
 
-    def _node(self, node: Any, opset: int) -> OnnxNode:
+    def _node(self, node: Any) -> OnnxNode:
         attrs: dict[str, Any] = {}
         for attribute in node.attribute:
             attrs[attribute.name] = self._attribute(node, attribute)
         metadata = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), None)
         scopes = module_paths(node.name, metadata)
-        return OnnxNode(node.op_type, node.name, node.domain, opset, tuple(node.input), tuple(node.output), attrs, scopes)
+        return OnnxNode(node.op_type, node.name, node.domain, self.opset, tuple(node.input), tuple(node.output), attrs, scopes)
 
     def _attribute(self, node: Any, attribute: Any) -> Any:
         kinds = self.onnx.AttributeProto
@@ -125,7 +126,24 @@ class _Reader:
             return self._tensor(attribute.t, f"attribute '{attribute.name}' of node '{where}'")
         if attribute.type == kinds.STRINGS:
             return tuple(text.decode("utf-8", "replace") for text in attribute.strings)
-        return None  # graphs and sparse tensors: operators that have them are not run
+        if attribute.type == kinds.GRAPH:
+            return self._body(attribute.g, f"attribute '{attribute.name}' of node '{where}'")
+        return None  # sparse tensors: operators that have them are not run
+
+    def _body(self, graph: Any, where: str) -> Body:
+        """A graph inside a node."""
+        self.count += len(graph.node) + len(graph.initializer)
+        if self.count > MAX_COUNT:
+            raise self.error(f"more than {MAX_COUNT} nodes or tensors", where)
+        if graph.sparse_initializer:
+            raise UnsupportedOpError([f"sparse initializer in {where}"])
+        nodes = [self._node(n) for n in graph.node]
+        initializers = {t.name: self._tensor(t, f"initializer '{t.name}' in {where}") for t in graph.initializer}
+        inputs, outputs = tuple(v.name for v in graph.input), tuple(v.name for v in graph.output)
+        own = {*initializers, *inputs, *(name for n in nodes for name in n.outputs)}
+        captured = dict.fromkeys(name for n in nodes for name in n.reads if name and name not in own)
+        captured |= dict.fromkeys(name for name in outputs if name not in own)
+        return Body(nodes, initializers, inputs, outputs, tuple(captured))
 
     def _sorted(self, nodes: list[OnnxNode]) -> list[OnnxNode]:
         """Topological order (files are sorted; this repairs or refuses the others), names checked."""
@@ -140,11 +158,11 @@ class _Reader:
         waiting = [0] * len(nodes)
         readers: dict[int, list[int]] = {}
         for i, node in enumerate(nodes):
-            for source in {producer[name] for name in node.inputs if name in producer}:
+            for source in {producer[name] for name in node.reads if name in producer}:
                 waiting[i] += 1
                 readers.setdefault(source, []).append(i)
         ready = [i for i, count in enumerate(waiting) if count == 0]
-        if all(producer.get(name, -1) < i for i, node in enumerate(nodes) for name in node.inputs):
+        if all(producer.get(name, -1) < i for i, node in enumerate(nodes) for name in node.reads):
             return nodes
         order = []
         while ready:
@@ -162,7 +180,7 @@ class _Reader:
         if outputs is None:
             return None
         kept = Source(nodes, {}, [], list(outputs)).needed(outputs)
-        return {name for node in kept for name in node.inputs} | set(outputs)
+        return {name for node in kept for name in node.reads} | set(outputs)
 
     # Inputs and tensors --------------------------------------------------------------------------------------------
 

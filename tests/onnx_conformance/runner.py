@@ -22,6 +22,7 @@ from onnx import numpy_helper, version_converter
 
 from gradcam.errors import GradcamError
 from gradcam.graph.autodiff import gradients
+from gradcam.graph.bodies import INLINED
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import ONNX_FORMS
@@ -32,6 +33,7 @@ from gradcam.readers.onnx import read_onnx
 
 PASSING = Path(__file__).with_name("passing.txt")
 """What has to pass, written by tools/write_operators_page.py: `kind/case: forward[, gradient]`."""
+CLAIMED = {*ONNX_FORMS, *INLINED}
 OLDEST = 7
 STEP = 1e-6
 BOUND = 1e-6
@@ -100,7 +102,7 @@ def cases() -> dict[str, Case]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # the package computes its data with overflows and divisions by zero
         found = [*_node_cases(), *_file_cases("pytorch-converted"), *_file_cases("pytorch-operator")]
-    claimed = [case for case in found if case.operators <= set(ONNX_FORMS)]
+    claimed = [case for case in found if case.operators <= CLAIMED]
     counts = Counter((case.kind, case.name) for case in claimed)
     named = {}
     for case in reversed(claimed):
@@ -136,7 +138,7 @@ def _file_cases(kind: str) -> Iterator[Case]:
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = next((i.version for i in model.opset_import if i.domain == ""), OLDEST)
-    claimed = all(node.op_type in ONNX_FORMS for node in model.graph.node)
+    claimed = all(node.op_type in CLAIMED for node in model.graph.node)
     return version_converter.convert_version(model, OLDEST) if claimed and opset < OLDEST else model
 
 
