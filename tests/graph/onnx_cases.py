@@ -47,6 +47,7 @@ def f32(values: Any) -> np.ndarray:
 SINCE13, SINCE11, UNTIL9 = (13, NEWEST), (11, NEWEST), (8, 9)
 W1, W2, W3 = (normal(s, i, np.float32) for i, s in enumerate(((5, 3, 3), (4, 2, 3, 2), (2, 3, 2, 2, 2))))
 PICTURE = (1, 4, 7, 8)
+TIES = 1.5 * normal((1, 3, 4), 9) * (normal((1, 3, 4)) > 0)  # equal to x in places
 NORM = [normal((4,), 1), normal((4,), 2), normal((4,), 3), np.abs(normal((4,), 4)) + 0.3]
 
 CASES = [
@@ -191,9 +192,9 @@ CASES = [
     Case("Gather", (1, 3, 4), (ints(-1, 0, 1).reshape(3, 1),), {"axis": -1}, opsets=(11, 13, NEWEST)),
     Case("Gather", (1, 3, 4), (np.array(1, np.int32),), {"axis": 1}, opsets=(8, 13, NEWEST)),
     # comparison, logic, selection
-    *(Case(op, constants=(f32([0.5, -0.5, 0.1, 0.0]),), opsets=(9, 13, NEWEST)) for op in ("Less", "Greater")),
-    *(Case(op, constants=(f32([0.5, -0.5, 0.1, 0.0]),), opsets=(12, 16, NEWEST)) for op in ("LessOrEqual", "GreaterOrEqual")),
-    Case("Equal", constants=(1.5 * normal((1, 3, 4), 9) * (normal((1, 3, 4)) > 0),), opsets=(11, 13, NEWEST)),
+    *(Case(op, constants=(TIES,), opsets=(9, 13, NEWEST)) for op in ("Less", "Greater")),
+    *(Case(op, constants=(TIES,), opsets=(12, 16, NEWEST)) for op in ("LessOrEqual", "GreaterOrEqual")),
+    Case("Equal", constants=(TIES,), opsets=(11, 13, NEWEST)),
     Case("IsNaN", opsets=(9, 13, NEWEST)),
     *(Case("IsInf", attrs=attrs, opsets=(10, 20, NEWEST)) for attrs in ({}, {"detect_negative": 0}, {"detect_positive": 0})),
     Case("IsInf", attrs={"detect_negative": 0, "detect_positive": 0}, opsets=(10,)),

@@ -125,7 +125,7 @@ TOGETHER: dict[str, Emit] = {
     "Gather whose places lie across the pictures": lambda g, x, n: g.emit(
         "Gather", g.transpose(x, (1, 0, 2)), g.emit("TopKIndices", g.reshape(x, (n, 24)), k=1, largest=True), axis=2, batch_axes=1
     ),
-    "GatherGrad of pictures": lambda g, x, n: g.emit("GatherGrad", x, g.constant(np.array([0])), axis=0, input_shape=(2, 4, 6)),
+    "GatherGrad of pictures": lambda g, x, n: g.emit("GatherGrad", x, g.constant(np.array([0])), axis=0, input_shape=(1, 4, 6)),
     "GatherGrad at places of each picture": lambda g, x, n: g.emit(
         "GatherGrad", constant(g, 1, 4, 6), g.emit("TopKIndices", x, k=6, largest=True), axis=2, batch_axes=2, input_shape=(1, 4, 6)
     ),
