@@ -195,13 +195,33 @@ def test_absent_output_name():
         gradcam.load(model.SerializeToString())
 
 
-@pytest.mark.parametrize("op", ["If", "Loop", "Scan"])
-def test_control_flow_is_not_followed(op):
-    body = helper.make_graph([helper.make_node("Relu", ["y"], ["inner"])], "b", [], [helper.make_tensor_value_info("inner", 1, [1])])
+def control_flow(op: str, reads: str) -> bytes:
+    """One node whose body is the Relu of `reads`, led by computed numbers."""
+    ports = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("i", TensorProto.INT64), ("g", TensorProto.BOOL))]
+    outputs = [helper.make_tensor_value_info(name, 1, [1]) for name in (("g", "inner") if op == "Loop" else ("inner",))]
+    nodes = [helper.make_node("Relu", [reads], ["inner"])]
+    body = helper.make_graph(nodes, "b", ports if op == "Loop" else [], outputs)
     attrs = {"then_branch": body, "else_branch": body} if op == "If" else {"body": body}
-    content = model_bytes([helper.make_node(op, ["x"], ["y"], name="flow", **attrs)], {"x": [1]}, {"y": None}, check=False)
-    with pytest.raises(gradcam.UnsupportedOpError, match=rf"node 'flow' \({op}, opset 17\): gradcam cannot run this operator"):
-        gradcam.load(content)
+    return model_bytes([helper.make_node(op, ["x"], ["y"], name="flow", **attrs)], {"x": [1]}, {"y": None}, check=False)
+
+
+@pytest.mark.parametrize(
+    ("op", "text"),
+    [
+        ("If", r"a condition \('x'\) that is not known before the model runs"),
+        ("Loop", r"a number of steps \('x'\) that is not known before the model runs"),
+        ("Scan", "gradcam cannot run this operator"),
+    ],
+)
+def test_control_flow_that_the_data_leads_is_not_followed(op, text):
+    with pytest.raises(gradcam.UnsupportedOpError, match=rf"node 'flow' \({op}, opset 17\): {text}"):
+        gradcam.load(control_flow(op, "x"))
+
+
+@pytest.mark.parametrize("op", ["If", "Loop", "Scan"])
+def test_a_body_that_reads_what_its_own_node_computes(op):
+    with pytest.raises(gradcam.ModelFormatError, match="the nodes form a cycle"):
+        gradcam.load(control_flow(op, "y"))
 
 
 def varint(value: int) -> bytes:
