@@ -179,30 +179,6 @@ def _reduction(node: OnnxNode) -> str:
     return reduction
 
 
-@onnx_form("Compress")
-def compress(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Where a constant condition holds, along an axis or of the flattened x."""
-    x, wanted = node.required(inputs, 0), np.flatnonzero(node.array(inputs, 1))
-    if "axis" not in node.attrs:
-        return g.reshape(_take(g, x, x.size, wanted), (wanted.size,))
-    axis = node.axis(int(node.attrs["axis"]), len(x.shape))
-    return g.emit("Gather", x, checked_index(node, g.constant(wanted), x.shape[axis], g), axis=axis)
-
-
-@onnx_form("ReverseSequence")
-def reverse_sequence(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """The first (constant number of) steps of each sequence backwards."""
-    x, lengths = node.required(inputs, 0), node.array(inputs, 1).astype(np.int64)
-    batch, time = int(node.attrs.get("batch_axis", 1)), int(node.attrs.get("time_axis", 0))
-    if {batch, time} != {0, 1} or len(x.shape) < 2 or lengths.shape != (x.shape[batch],) or lengths.max(initial=0) > x.shape[time]:
-        raise node.bad(f"lengths of shape {lengths.shape} do not fit axes {batch} and {time} of {x.shape}")
-    steps, own = np.arange(x.shape[time]), lengths[:, None]
-    source = np.where(steps < own, own - 1 - steps, steps)  # (batch, time)
-    sequence = np.arange(x.shape[batch])[:, None]
-    rows = sequence * x.shape[1] + source if batch == 0 else (source * x.shape[1] + sequence).T
-    return g.reshape(_take(g, x, x.shape[0] * x.shape[1], rows.reshape(-1)), x.shape)
-
-
 @onnx_form("ArgMax", "ArgMin")
 def arg_extreme(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """Forward only; of equal numbers the first, or the last if asked for."""
@@ -254,14 +230,6 @@ def unique(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
         y, first, counts = np.take(y, order, axis or 0), first[order], counts[order]
         inverse = np.argsort(order)[inverse]
     return [g.constant(y), *(g.constant(a.astype(np.int64)) for a in (first, inverse, counts))]
-
-
-@onnx_form("EyeLike")
-def eye_like(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Ones on a diagonal of a matrix of x's shape, as real numbers."""
-    rows, columns = node.required(inputs, 0).shape
-    g.reserve(rows * columns)
-    return g.constant(np.eye(rows, columns, int(node.attrs.get("k", 0)), dtype=np.float32))
 
 
 def _bit_shift(node: OnnxNode, a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.integer]:
