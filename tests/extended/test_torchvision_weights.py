@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import gradcam
-from gradcam.graph.onnx_form import ONNX_FORMS
 from gradcam.readers.architectures import ARCHITECTURES
 
 torch = pytest.importorskip("torch")
@@ -81,8 +80,6 @@ def report(capsys, name: str, path: str, errors: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_equals_torchvision(name, capsys):
-    if name in TRANSFORMERS and "LayerNormalization" not in ONNX_FORMS:
-        pytest.skip("needs the operator LayerNormalization")
     net = random_network(name)
     model = gradcam.from_weights(name, net.state_dict())
     x = torch.randn(1, 3, *model.preprocess.size)

@@ -206,11 +206,11 @@ def test_a_large_mean_does_not_swamp_the_variance(op):
 
 def test_layers_of_a_normalised_transformer_block():
     """What a layer normalisation is composed of is no layer, and its result is."""
-    w = {"scale": normal((6,)), "bias": normal((6,)), "w": normal((6, 3))}
+    w = {"scale": normal((6,)), "bias": normal((6,)), "w": normal((4, 3))}
     nodes = [
         helper.make_node("Softplus", ["x"], ["before"]),
         helper.make_node("LayerNormalization", ["before", "scale", "bias"], ["norm"]),
-        helper.make_node("ReduceMean", ["norm"], ["pooled"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMean", ["norm"], ["pooled"], axes=[2], keepdims=0),
         helper.make_node("MatMul", ["pooled", "w"], ["y"]),
     ]
     model = gradcam.load(model_bytes(nodes, {"x": [1, 4, 6]}, {"y": None}, w, check=False))

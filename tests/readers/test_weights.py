@@ -17,7 +17,6 @@ from readers import exported
 
 import gradcam
 from gradcam import MemoryBudgetError, MissingExtraError, ModelFormatError
-from gradcam.graph.onnx_form import ONNX_FORMS
 from gradcam.readers.architectures import ARCHITECTURES
 
 
@@ -28,11 +27,11 @@ def load_script(path: Path):
     return module
 
 
-needs_layer_norm = pytest.mark.skipif("LayerNormalization" not in ONNX_FORMS, reason="needs the operator LayerNormalization")
 FAMILIES = [
     *("alexnet", "densenet121", "efficientnet_b2", "mobilenet_v2", "mobilenet_v3_large", "resnet34", "resnext50_32x4d"),
     *("squeezenet1_0", "squeezenet1_1", "vgg11_bn"),
-    *(pytest.param(name, marks=needs_layer_norm) for name in ("convnext_tiny", "vit_b_32")),
+    "convnext_tiny",
+    "vit_b_32",
 ]
 """Architectures that are run; tests/extended runs all of them."""
 

@@ -34,7 +34,7 @@ def _taps(node: Node) -> Taps:
     return Taps(x.shape[node.attrs["axis"]], starts.data, indices.data, weights.data)
 
 
-@operator("Resample")
+@operator("Resample", indices=(1, 2))
 class Resample:
     """y[j] = sum of weights[t] x[indices[t]] along `axis`, t from starts[j] up to starts[j + 1]; the taps are constants."""
 
