@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["MODES", "Mode", "mode"]
 
@@ -118,6 +118,13 @@ class Mode:
     literal_targets: bool
     default_target: Literal["argmax"] | None
     nan: Literal["propagate", "spread", "drop"]
+
+    def variant(self, method: str, field: str, title: str) -> Any:
+        """What the mode says of a method; ValueError if it does not have the method, known to people by its title."""
+        found = getattr(self, field)
+        if found is None:
+            raise ValueError(f"{method}: compat: mode {self.name!r} has no {title}")
+        return found
 
     def removes_negative(self, method: str, relu: bool | None = None) -> bool:
         """Whether the map of a method goes through ReLU: as the caller says, else as the mode does."""

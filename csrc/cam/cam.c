@@ -3,14 +3,17 @@
 #include <math.h>
 
 gcam_status
-gcam_cam_check_strides(const gcam_cam_geom *g, gcam_cam_strides strides, size_t *elements)
+gcam_cam_elements(ptrdiff_t channels, ptrdiff_t positions, gcam_cam_strides strides, size_t *elements)
 {
-    if (strides.c < (g->channels > 1) || strides.x < (g->positions > 1)) {
+    if (channels < 1 || positions < 1) {
+        return GCAM_E_DIMENSION;
+    }
+    if (strides.c < (channels > 1) || strides.x < (positions > 1)) {
         return GCAM_E_STRIDE;
     }
     size_t channels_reach, positions_reach;
-    if (!gcam_size_mul((size_t)g->channels - 1, (size_t)strides.c, &channels_reach)
-        || !gcam_size_mul((size_t)g->positions - 1, (size_t)strides.x, &positions_reach)
+    if (!gcam_size_mul((size_t)channels - 1, (size_t)strides.c, &channels_reach)
+        || !gcam_size_mul((size_t)positions - 1, (size_t)strides.x, &positions_reach)
         || !gcam_size_add(channels_reach, positions_reach, elements) || !gcam_size_add(*elements, 1, elements)) {
         return GCAM_E_SIZE;
     }
@@ -43,8 +46,8 @@ geom_init(gcam_cam_geom *g, const gcam_attributes *attributes, ptrdiff_t variant
     }
     g->variant = (int)variant;
     g->omit_nan = omit_nan == 1;
-    GCAM_TRY(gcam_cam_check_strides(g, g->a, a_elements));
-    return gcam_cam_check_strides(g, g->g, g_elements);
+    GCAM_TRY(gcam_cam_elements(g->channels, g->positions, g->a, a_elements));
+    return gcam_cam_elements(g->channels, g->positions, g->g, g_elements);
 }
 
 gcam_status

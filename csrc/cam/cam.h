@@ -70,8 +70,8 @@ typedef enum {
     GCAM_CAM_RELU_FIRST,   /* R(u) a */
 } gcam_cam_term;
 
-/* The elements of an array with these strides. */
-gcam_status gcam_cam_check_strides(const gcam_cam_geom *g, gcam_cam_strides strides, size_t *elements);
+/* Checks the sizes and strides of an array and says how many elements it has. */
+gcam_status gcam_cam_elements(ptrdiff_t channels, ptrdiff_t positions, gcam_cam_strides strides, size_t *elements);
 
 gcam_status gcam_cam_channel_mean_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_cam_plusplus_weights_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);

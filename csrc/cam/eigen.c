@@ -51,8 +51,8 @@ read_attributes(gcam_eigen_geom *g, const gcam_attributes *attributes)
     g->rule = (int)rule;
     g->factor = (double)factor;
     g->reference = reference == 1;
-    GCAM_TRY(gcam_cam_check_strides(cam, cam->a, &g->a_count));
-    return gcam_cam_check_strides(cam, cam->g, &g->g_count);
+    GCAM_TRY(gcam_cam_elements(cam->channels, cam->positions, cam->a, &g->a_count));
+    return gcam_cam_elements(cam->channels, cam->positions, cam->g, &g->g_count);
 }
 
 static gcam_status

@@ -14,7 +14,7 @@ geom_init(gcam_fem_geom *g, const gcam_attributes *attributes, size_t *a_element
         return GCAM_E_CODE;
     }
     g->variant = (int)variant;
-    return gcam_cam_view_elements(&g->a, a_elements);
+    return gcam_cam_elements(g->a.channels, g->a.positions, g->a.at, a_elements);
 }
 
 gcam_status

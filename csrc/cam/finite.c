@@ -17,9 +17,9 @@ gcam_cam_finite_init(void *geom, const gcam_attributes *attributes, gcam_operand
         return GCAM_E_CODE;
     }
     f->has_g = has_g == 1;
-    GCAM_TRY(gcam_cam_view_elements(&f->a, &operands->in[0]));
+    GCAM_TRY(gcam_cam_elements(f->a.channels, f->a.positions, f->a.at, &operands->in[0]));
     if (f->has_g) {
-        GCAM_TRY(gcam_cam_view_elements(&f->g, &operands->in[1]));
+        GCAM_TRY(gcam_cam_elements(f->g.channels, f->g.positions, f->g.at, &operands->in[1]));
     }
     operands->out[0] = (size_t)f->a.channels;
     return GCAM_OK;

@@ -28,23 +28,4 @@ typedef enum {
     GCAM_FOLD_NONFINITE, /* 1 where a is NaN or infinite */
 } gcam_cam_fold;
 
-/* Checks a view and says how many elements its array has. */
-static inline gcam_status
-gcam_cam_view_elements(const gcam_cam_view *view, size_t *elements)
-{
-    if (view->channels < 1 || view->positions < 1) {
-        return GCAM_E_DIMENSION;
-    }
-    if (view->at.c < (view->channels > 1) || view->at.x < (view->positions > 1)) {
-        return GCAM_E_STRIDE;
-    }
-    size_t channels_reach, positions_reach;
-    if (!gcam_size_mul((size_t)view->channels - 1, (size_t)view->at.c, &channels_reach)
-        || !gcam_size_mul((size_t)view->positions - 1, (size_t)view->at.x, &positions_reach)
-        || !gcam_size_add(channels_reach, positions_reach, elements) || !gcam_size_add(*elements, 1, elements)) {
-        return GCAM_E_SIZE;
-    }
-    return GCAM_OK;
-}
-
 #endif

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from inspect import signature
 from math import prod
 from typing import Any, Literal
@@ -117,10 +118,7 @@ class CamBuilder:
 
     def variant(self, field: str, title: str) -> Any:
         """What the mode says of a method, by a field of `Mode`; ValueError if the mode does not have the method."""
-        found = getattr(self.mode, field)
-        if found is None:
-            raise ValueError(f"{self.name}: compat: mode {self.mode.name!r} has no {title}")
-        return found
+        return self.mode.variant(self.name, field, title)
 
     def channel_mean(self, array: Value) -> Value:
         """Return mean_x array[k, x] for each channel k."""
@@ -263,7 +261,7 @@ class Method:
 
     def emitter_options(self) -> list[str]:
         """Names of the keyword-only parameters of `function`."""
-        return [p.name for p in signature(self.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        return _keyword_only(self.function)
 
     def check_options(self, caller: str, options: Mapping[str, Any]) -> None:
         """Raise TypeError for an option that the method does not have, ValueError for a wrong value of a common one."""
@@ -278,6 +276,11 @@ class Method:
             elif name not in own:
                 has = f"has {', '.join(own)}" if own else "has none of its own"
                 raise TypeError(f"{caller}: {name}: no such option of method '{self.name}', which {has}")
+
+
+@cache
+def _keyword_only(function: Emitter) -> list[str]:
+    return [p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 METHODS: dict[str, Method] = {}

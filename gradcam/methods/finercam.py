@@ -89,15 +89,14 @@ class FinerScore(Target):
 
 
 def _finer(target: Target, mode: Mode, options: Mapping[str, Any]) -> Target:
-    if mode.finer_score is None:
-        raise ValueError(f"finercam: compat: mode {mode.name!r} has no Finer-CAM")
+    weighting = mode.variant("finercam", "finer_score", "Finer-CAM")
     if not isinstance(target, ClassScore | Top):
         raise TargetError(f"finercam: target: expected a class, got {type(target).__name__}")
     ranks = options.get("comparisons", (1, 2, 3))
     if not isinstance(ranks, Sequence) or not ranks or not all(isinstance(r, int | np.integer) and r > 0 for r in ranks):
         raise ValueError(f"finercam: comparisons: expected ranks from 1 on, got {ranks!r}")
-    alpha = float(options.get("alpha", _ALPHA[mode.finer_score]))
-    return FinerScore(target, alpha, tuple(int(r) for r in ranks), mode.finer_score)
+    alpha = float(options.get("alpha", _ALPHA[weighting]))
+    return FinerScore(target, alpha, tuple(int(r) for r in ranks), weighting)
 
 
 @method(
