@@ -1,0 +1,62 @@
+#include "blocked/blocked.h"
+
+#include <string.h>
+
+#include "ops/unary.h"
+
+gcam_status
+gcam_read_blocked(gcam_reader *reader, gcam_blocked *t, size_t *elements)
+{
+    memset(t, 0, sizeof *t);
+    ptrdiff_t *const fields[] = {&t->n, &t->c, &t->h, &t->w, &t->top, &t->left, &t->bottom, &t->right};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        *fields[i] = gcam_read_int(reader);
+        if (*fields[i] < 0) {
+            return i < 4 ? GCAM_E_DIMENSION : GCAM_E_PADDING;
+        }
+    }
+    if (reader->status != GCAM_OK) {
+        return reader->status;
+    }
+    if (t->n < 1 || t->c < 1 || t->h < 1 || t->w < 1) {
+        return GCAM_E_DIMENSION;
+    }
+    t->blocks = t->c / GCAM_BLOCK + (t->c % GCAM_BLOCK != 0);
+    size_t height, width, bytes;
+    if (!gcam_size_add((size_t)t->h, (size_t)t->top, &height) || !gcam_size_add(height, (size_t)t->bottom, &height)
+        || !gcam_size_add((size_t)t->w, (size_t)t->left, &width) || !gcam_size_add(width, (size_t)t->right, &width)) {
+        return GCAM_E_SIZE;
+    }
+    const ptrdiff_t sizes[] = {t->n, t->blocks, (ptrdiff_t)height, (ptrdiff_t)width, GCAM_BLOCK};
+    if (!gcam_size_product(sizes, 5, elements) || !gcam_size_mul(*elements, sizeof(double), &bytes)) {
+        return GCAM_E_SIZE;
+    }
+    t->row = (ptrdiff_t)width * GCAM_BLOCK;
+    t->plane = (ptrdiff_t)height * t->row;
+    t->picture = t->blocks * t->plane;
+    t->origin = t->top * t->row + t->left * GCAM_BLOCK;
+    return GCAM_OK;
+}
+
+gcam_status
+gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogue *e, size_t *residual_elements)
+{
+    memset(e, 0, sizeof *e);
+    *residual_elements = 0;
+    e->op = gcam_read_int(reader);
+    e->has_bias = gcam_read_int(reader);
+    e->has_residual = gcam_read_int(reader);
+    if (e->op < -1 || e->op >= GCAM_UNARY_OPS || (e->has_bias & ~(ptrdiff_t)1) || (e->has_residual & ~(ptrdiff_t)1)) {
+        return GCAM_E_CODE;
+    }
+    if (e->has_residual) {
+        GCAM_TRY(gcam_read_blocked(reader, &e->residual, residual_elements));
+        const gcam_blocked *r = &e->residual;
+        if (r->n != output->n || r->c != output->c || r->h != output->h || r->w != output->w) {
+            return GCAM_E_DIMENSION;
+        }
+    }
+    e->alpha = gcam_read_real(reader);
+    e->beta = gcam_read_real(reader);
+    return reader->status;
+}

@@ -1,0 +1,50 @@
+/* Epilogue and border of blocked tensors (blocked/blocked.h). */
+#include "ops/inplace.h"
+
+#define GCAM_LIBM(function, x) ((real_t)function((double)(x)))
+
+/* y = f(y + r) for `count` elements that lie together; r may be NULL. */
+static void
+GCAM_FN(blocked_finish)(const gcam_epilogue *e, const real_t *r, real_t *y, ptrdiff_t count)
+{
+    const real_t alpha = (real_t)e->alpha, beta = (real_t)e->beta;
+    if (r != NULL) {
+        GCAM_INPLACE_LOOP
+        for (ptrdiff_t i = 0; i < count; i++) {
+            y[i] += r[i];
+        }
+    }
+    switch ((gcam_unary_op)e->op) {
+#define GCAM_UNARY(NAME, Y, DX)                                                                                        \
+    case GCAM_UNARY_##NAME:                                                                                            \
+        GCAM_INPLACE_LOOP                                                                                              \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                                        \
+            const real_t x = y[i];                                                                                     \
+            y[i] = Y;                                                                                                  \
+        }                                                                                                              \
+        break;
+#include "ops/unary.inc"
+#undef GCAM_UNARY
+    case GCAM_UNARY_OPS:
+    default:
+        break;
+    }
+    (void)alpha, (void)beta;
+}
+#undef GCAM_LIBM
+
+/* Zeros into the border of blocks [first, last) (counted over all pictures). */
+static void
+GCAM_FN(blocked_border)(const gcam_blocked *t, real_t *y, ptrdiff_t first, ptrdiff_t last)
+{
+    const size_t left = (size_t)(t->left * GCAM_BLOCK), right = (size_t)(t->right * GCAM_BLOCK);
+    for (ptrdiff_t block = first; block < last; block++) {
+        real_t *plane = y + block * t->plane;
+        memset(plane, 0, (size_t)(t->top * t->row) * sizeof *y);
+        memset(plane + (t->top + t->h) * t->row, 0, (size_t)(t->bottom * t->row) * sizeof *y);
+        for (ptrdiff_t i = t->top; i < t->top + t->h && left + right > 0; i++) {
+            memset(plane + i * t->row, 0, left * sizeof *y);
+            memset(plane + (i + 1) * t->row - right, 0, right * sizeof *y);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+"""Blocked tensors: how kernels of `csrc/blocked` are told about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BLOCK", "Blocked", "epilogue"]
+
+BLOCK = 16
+"""Channels that lie together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A tensor (N, C, H, W) in blocks of 16 channels, with a border of zeros (`csrc/blocked/blocked.h`)."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array that holds it."""
+        return (self.n, -(-self.c // BLOCK), self.top + self.h + self.bottom, self.left + self.w + self.right, BLOCK)
+
+    @property
+    def ints(self) -> tuple[int, ...]:
+        """Attributes of a kernel that reads or writes it."""
+        return (self.n, self.c, self.h, self.w, self.top, self.left, self.bottom, self.right)
+
+
+def epilogue(code: int = -1, *, bias: bool = False, residual: Blocked | None = None) -> tuple[int, ...]:
+    """Integer attributes of an epilogue: code of the elementwise function (-1: none), operands."""
+    return (code, int(bias), int(residual is not None), *(residual.ints if residual is not None else ()))
