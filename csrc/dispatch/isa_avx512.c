@@ -11,6 +11,7 @@
 #define GCAM_SUPPORTED gcam_cpu_has_avx512
 #define GCAM_TILE_ROWS 8
 #define GCAM_TILE_VECTORS 3
+#define GCAM_TILE_COLUMNS 7
 #define GCAM_TARGET "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw"
 #include "simd/target_begin.h"
 #include "simd/vec_avx512.h"

@@ -3,5 +3,6 @@
 #define GCAM_SUPPORTED NULL
 #define GCAM_TILE_ROWS 4
 #define GCAM_TILE_VECTORS 2
+#define GCAM_TILE_COLUMNS 1
 #include "simd/vec_scalar.h"
 #include "dispatch/isa.inc"

@@ -1,0 +1,185 @@
+/* A register tile: up to GCAM_TILE_RUNS x BLOCKED_COLUMNS pixels times BLOCKED_CHANNELS output channels.
+ *
+ *   sum[pixel][channel] = sum over blocks b, taps t, lanes k of in[b in_block + taps[t] + k] w[b][t][k][channel]
+ *
+ * Weights are one stream, [block][tap][GCAM_BLOCK][BLOCKED_CHANNELS]. Every sum runs over b, t, k in ascending order in
+ * one chain, continued from memory where an earlier call began it: how the blocks are cut into calls does not change
+ * the bits. */
+
+/* Output channels of a tile: whole blocks, and two vectors at least. */
+#define BLOCKED_CHANNELS (2 * VLANES > GCAM_BLOCK ? 2 * VLANES : GCAM_BLOCK)
+#define BLOCKED_VECTORS (BLOCKED_CHANNELS / VLANES)
+#define BLOCK_VECTORS (GCAM_BLOCK / VLANES)
+/* Pixels of a run: the sums of two runs, a row of weights and a pixel fit the registers. */
+#define BLOCKED_COLUMNS (BLOCKED_VECTORS == 2 ? GCAM_TILE_COLUMNS : 1)
+/* Offset of vector v of pixel p of a run. */
+#define BLOCKED_OFFSET(p, pixel, v, block)                                                                             \
+    ((p) * (pixel) + (v) / BLOCK_VECTORS * (block) + (v) % BLOCK_VECTORS * VLANES)
+
+typedef struct {
+    const real_t *in[GCAM_TILE_RUNS];
+    const real_t *residual[GCAM_TILE_RUNS]; /* NULL: none */
+    real_t *out[GCAM_TILE_RUNS];
+    const real_t *weights, *bias; /* bias NULL: none */
+} GCAM_FN(tile_place);
+
+GCAM_INLINE void
+GCAM_FN(tile_begin)(const int runs, const int columns, const gcam_tile_geom *g, const gcam_tile_part *part,
+                    const GCAM_FN(tile_place) * at, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+{
+#pragma GCC unroll 8
+    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+        const ptrdiff_t left = part->bias_length - v * VLANES;
+        vreal bias = {0};
+        if (part->begins && at->bias != NULL && left > 0) {
+            bias = left < VLANES ? V(load_n)(at->bias + v * VLANES, left) : V(load)(at->bias + v * VLANES);
+        }
+        const int stored = !part->begins && v / BLOCK_VECTORS < part->out_blocks;
+#pragma GCC unroll 14
+        for (int p = 0; p < runs * columns; p++) {
+            const real_t *run = at->out[p / columns];
+            sum[p][v] = stored ? V(load)(run + BLOCKED_OFFSET(p % columns, g->out_pixel, v, g->out_block)) : bias;
+        }
+    }
+}
+
+/* `in_pixel` is a constant once inlined, or g->in_pixel. */
+GCAM_INLINE void
+GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, const gcam_tile_geom *g,
+                  ptrdiff_t blocks, const GCAM_FN(tile_place) * at,
+                  vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+{
+    const real_t *restrict w = at->weights;
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        for (ptrdiff_t t = 0; t < g->tap_count; t++) {
+            const real_t *restrict first = at->in[0] + b * g->in_block + g->taps[t];
+            const real_t *restrict second = at->in[runs - 1] + b * g->in_block + g->taps[t];
+            for (int k = 0; k < GCAM_BLOCK; k++) {
+                vreal line[BLOCKED_VECTORS];
+#pragma GCC unroll 8
+                for (int v = 0; v < BLOCKED_VECTORS; v++) {
+                    line[v] = V(load)(w + v * VLANES);
+                }
+#pragma GCC unroll 14
+                for (int p = 0; p < runs * columns; p++) {
+                    const real_t *run = p < columns ? first : second;
+                    const vreal x = V(set1)(run[p % columns * in_pixel]);
+#pragma GCC unroll 8
+                    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+                        sum[p][v] = V(fma)(x, line[v], sum[p][v]);
+                    }
+                }
+                first++;
+                second++;
+                w += BLOCKED_CHANNELS;
+            }
+        }
+    }
+}
+
+/* Stores the sums; at the end of them with residual and activation, the common ones in registers. */
+GCAM_INLINE void
+GCAM_FN(tile_end)(const int runs, const int columns, const gcam_tile_geom *g, const gcam_tile_part *part,
+                  const GCAM_FN(tile_place) * at, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+{
+    const int residual = part->ends && at->residual[0] != NULL;
+    const int relu = part->ends && g->epilogue->op == GCAM_UNARY_RELU;
+#pragma GCC unroll 8
+    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+        if (v / BLOCK_VECTORS >= part->out_blocks) {
+            break;
+        }
+#pragma GCC unroll 14
+        for (int p = 0; p < runs * columns; p++) {
+            vreal y = sum[p][v];
+            if (residual) {
+                const real_t *run = at->residual[p / columns];
+                y = V(add)(y, V(load)(run + BLOCKED_OFFSET(p % columns, g->residual_pixel, v, g->residual_block)));
+            }
+            if (relu) {
+                y = V(relu)(y);
+            }
+            V(store)(at->out[p / columns] + BLOCKED_OFFSET(p % columns, g->out_pixel, v, g->out_block), y);
+        }
+    }
+}
+
+/* Activations other than ReLU, over what the tile has just stored. */
+static void
+GCAM_FN(tile_activate)(ptrdiff_t runs, ptrdiff_t columns, const gcam_tile_geom *g, const gcam_tile_part *part,
+                       const GCAM_FN(tile_place) * at)
+{
+    const int together = g->out_pixel == GCAM_BLOCK;
+    for (ptrdiff_t run = 0; run < runs; run++) {
+        for (ptrdiff_t block = 0; block < part->out_blocks; block++) {
+            real_t *y = at->out[run] + block * g->out_block;
+            for (ptrdiff_t p = 0; p < (together ? 1 : columns); p++) {
+                GCAM_FN(blocked_finish)(g->epilogue, NULL, y + p * g->out_pixel,
+                                        together ? columns * GCAM_BLOCK : GCAM_BLOCK);
+            }
+        }
+    }
+}
+
+GCAM_INLINE void
+GCAM_FN(tile_of)(const int runs, const int columns, const ptrdiff_t in_pixel, const gcam_tile_geom *g,
+                 const gcam_tile_part *part, const GCAM_FN(tile_place) * at)
+{
+    vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS];
+    GCAM_FN(tile_begin)(runs, columns, g, part, at, sum);
+    GCAM_FN(tile_sum)(runs, columns, in_pixel, g, part->in_blocks, at, sum);
+    GCAM_FN(tile_end)(runs, columns, g, part, at, sum);
+    if (part->ends && g->epilogue->op != -1 && g->epilogue->op != GCAM_UNARY_RELU) {
+        GCAM_FN(tile_activate)(runs, columns, g, part, at);
+    }
+}
+
+typedef void (*GCAM_FN(tile_function))(const gcam_tile_geom *, const gcam_tile_part *, const GCAM_FN(tile_place) *);
+
+#define GCAM_DEFINE_TILE(runs, columns, name, in_pixel)                                                                \
+    static void GCAM_FN(tile_##runs##x##columns##_##name)(const gcam_tile_geom *g, const gcam_tile_part *part,         \
+                                                          const GCAM_FN(tile_place) * at)                              \
+    {                                                                                                                  \
+        if (columns <= BLOCKED_COLUMNS) { /* else never called, and empty */                                           \
+            GCAM_FN(tile_of)(runs, columns < BLOCKED_COLUMNS ? columns : BLOCKED_COLUMNS, in_pixel, g, part, at);      \
+        }                                                                                                              \
+    }
+#define GCAM_DEFINE_TILES(name, in_pixel)                                                                              \
+    GCAM_DEFINE_TILE(1, 1, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 1, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(1, 2, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 2, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(1, 3, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 3, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(1, 4, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 4, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(1, 5, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 5, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(1, 6, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 6, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(1, 7, name, in_pixel)                                                                             \
+    GCAM_DEFINE_TILE(2, 7, name, in_pixel)
+GCAM_DEFINE_TILES(dense, GCAM_BLOCK)
+GCAM_DEFINE_TILES(halved, 2 * GCAM_BLOCK)
+GCAM_DEFINE_TILES(strided, g->in_pixel)
+
+/* The tile of so many runs and columns (<= BLOCKED_COLUMNS), for pixels `in_pixel` apart. */
+static GCAM_FN(tile_function) GCAM_FN(tile)(ptrdiff_t runs, ptrdiff_t columns, ptrdiff_t in_pixel)
+{
+#define GCAM_TILE_ROW(runs, name)                                                                                      \
+    {                                                                                                                  \
+        GCAM_FN(tile_##runs##x1_##name), GCAM_FN(tile_##runs##x2_##name), GCAM_FN(tile_##runs##x3_##name),             \
+            GCAM_FN(tile_##runs##x4_##name), GCAM_FN(tile_##runs##x5_##name), GCAM_FN(tile_##runs##x6_##name),         \
+            GCAM_FN(tile_##runs##x7_##name)                                                                            \
+    }
+    static const GCAM_FN(tile_function) table[3][GCAM_TILE_RUNS][7] = {
+        {GCAM_TILE_ROW(1, dense), GCAM_TILE_ROW(2, dense)},
+        {GCAM_TILE_ROW(1, halved), GCAM_TILE_ROW(2, halved)},
+        {GCAM_TILE_ROW(1, strided), GCAM_TILE_ROW(2, strided)},
+    };
+    const int kind = in_pixel == GCAM_BLOCK ? 0 : in_pixel == 2 * GCAM_BLOCK ? 1 : 2;
+    return table[kind][runs - 1][columns - 1];
+}
+#undef GCAM_TILE_ROW
+#undef GCAM_DEFINE_TILES
+#undef GCAM_DEFINE_TILE
