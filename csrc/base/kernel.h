@@ -23,9 +23,10 @@ typedef enum { GCAM_F32, GCAM_F64, GCAM_DTYPES } gcam_dtype;
 /* Element kinds of operands: real numbers of the kernel's dtype, or 64-bit indices. */
 typedef enum { GCAM_REAL, GCAM_INDEX } gcam_kind;
 
-/* Register tile of the matrix micro-kernel: rows x (vectors of `lanes`). Packed layouts depend on it. */
+/* Register tiles: rows x columns of the matrix micro-kernel, output channels of the blocked one. Packed layouts depend
+ * on them. */
 typedef struct {
-    ptrdiff_t rows, columns;
+    ptrdiff_t rows, columns, channels;
 } gcam_tile;
 
 typedef struct {

@@ -7,6 +7,9 @@
 /* A tile has up to two runs of pixels, with a base pointer each. */
 #define GCAM_TILE_RUNS 2
 
+/* Output channels of a tile: whole blocks, and two vectors at least. */
+#define GCAM_TILE_CHANNELS(lanes) (2 * (lanes) > GCAM_BLOCK ? 2 * (lanes) : GCAM_BLOCK)
+
 /* What stays the same from tile to tile; distances in elements. */
 typedef struct {
     ptrdiff_t in_pixel,

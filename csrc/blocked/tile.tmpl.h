@@ -6,8 +6,7 @@
  * one chain, continued from memory where an earlier call began it: how the blocks are cut into calls does not change
  * the bits. */
 
-/* Output channels of a tile: whole blocks, and two vectors at least. */
-#define BLOCKED_CHANNELS (2 * VLANES > GCAM_BLOCK ? 2 * VLANES : GCAM_BLOCK)
+#define BLOCKED_CHANNELS GCAM_TILE_CHANNELS(VLANES)
 #define BLOCKED_VECTORS (BLOCKED_CHANNELS / VLANES)
 #define BLOCK_VECTORS (GCAM_BLOCK / VLANES)
 /* Pixels of a run: the sums of two runs, a row of weights and a pixel fit the registers. */

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BLOCK", "Blocked", "epilogue"]
+from gradcam.ops._call import Attributes
+
+__all__ = ["BLOCK", "Blocked", "blocked_conv_attributes", "epilogue"]
 
 BLOCK = 16
 """Channels that lie together."""
@@ -37,3 +39,22 @@ class Blocked:
 def epilogue(code: int = -1, *, bias: bool = False, residual: Blocked | None = None) -> tuple[int, ...]:
     """Integer attributes of an epilogue: code of the elementwise function (-1: none), operands."""
     return (code, int(bias), int(residual is not None), *(residual.ints if residual is not None else ()))
+
+
+def blocked_conv_attributes(
+    source: Blocked,
+    result: Blocked,
+    kernel: tuple[int, int],
+    *,
+    stride: tuple[int, int] = (1, 1),
+    pad: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    gradient: bool = False,
+    finish: tuple[int, ...] = (-1, 0, 0),
+    alpha: float = 0.0,
+    beta: float = 0.0,
+) -> Attributes:
+    """Attributes of `blocked_conv_pack` and `blocked_conv_output` (`csrc/blocked/conv.h`); `finish` is an `epilogue`."""
+    window = (groups, *kernel, *stride, *pad, *dilation, int(gradient))
+    return Attributes((*source.ints, *result.ints, *window, *finish), (alpha, beta))

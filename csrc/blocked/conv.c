@@ -1,0 +1,189 @@
+#include "blocked/conv.h"
+
+#include <string.h>
+
+static gcam_status
+read_geom(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t elements[3])
+{
+    memset(g, 0, sizeof *g);
+    gcam_reader reader = gcam_reader_start(attributes);
+    GCAM_TRY(gcam_read_blocked(&reader, &g->source, &elements[0]));
+    GCAM_TRY(gcam_read_blocked(&reader, &g->result, &elements[1]));
+    g->groups = gcam_read_int(&reader);
+    gcam_read_ints(&reader, g->kernel, 2);
+    gcam_read_ints(&reader, g->stride, 2);
+    gcam_read_ints(&reader, g->pad, 2);
+    gcam_read_ints(&reader, g->dilation, 2);
+    g->gradient = gcam_read_int(&reader);
+    GCAM_TRY(gcam_read_epilogue(&reader, &g->result, &g->epilogue, &elements[2]));
+    GCAM_TRY(gcam_reader_finish(&reader));
+    return g->gradient & ~(ptrdiff_t)1 ? GCAM_E_CODE : GCAM_OK;
+}
+
+static ptrdiff_t
+floor_div(ptrdiff_t a, ptrdiff_t b)
+{
+    return a / b - (a % b < 0);
+}
+
+gcam_conv_class
+gcam_blocked_conv_class(const gcam_blocked_conv_geom *g, int axis, ptrdiff_t number)
+{
+    const ptrdiff_t size = axis == 0 ? g->result.h : g->result.w, stride = g->stride[axis], d = g->dilation[axis];
+    if (!g->gradient) {
+        return (gcam_conv_class){.first = 0,
+                                 .step = 1,
+                                 .count = size,
+                                 .jump = stride,
+                                 .first_tap = 0,
+                                 .tap_step = 1,
+                                 .taps = g->kernel[axis],
+                                 .offset = -g->pad[axis],
+                                 .tap_offset = d};
+    }
+    /* Tap r serves this class where number + pad - r d is a multiple of the stride: every tap_step-th one. */
+    ptrdiff_t tap_step = 1, first_tap = 0;
+    while (tap_step * d % stride != 0) {
+        tap_step++;
+    }
+    while (first_tap < tap_step && (number + g->pad[axis] - first_tap * d) % stride != 0) {
+        first_tap++;
+    }
+    const int any = first_tap < tap_step && first_tap < g->kernel[axis];
+    return (gcam_conv_class){.first = number,
+                             .step = stride,
+                             .count = size > number ? (size - number + stride - 1) / stride : 0,
+                             .jump = 1,
+                             .first_tap = first_tap,
+                             .tap_step = tap_step,
+                             .taps = any ? (g->kernel[axis] - first_tap + tap_step - 1) / tap_step : 0,
+                             .offset = floor_div(number + g->pad[axis] - first_tap * d, stride),
+                             .tap_offset = -(tap_step * d / stride)};
+}
+
+/* Sizes small enough that no index below overflows. */
+static gcam_status
+check_window(const gcam_blocked_conv_geom *g)
+{
+    const ptrdiff_t limit = PTRDIFF_MAX / 64;
+    size_t whole = 1;
+    for (int axis = 0; axis < 2; axis++) {
+        if (g->kernel[axis] < 1) {
+            return GCAM_E_KERNEL;
+        }
+        if (g->stride[axis] < 1) {
+            return GCAM_E_STRIDE;
+        }
+        if (g->dilation[axis] < 1) {
+            return GCAM_E_DILATION;
+        }
+        if (g->pad[axis] < 0) {
+            return GCAM_E_PADDING;
+        }
+        const ptrdiff_t factors[] = {g->kernel[axis], g->stride[axis], g->dilation[axis], g->pad[axis] + 1};
+        for (int i = 0; i < 4; i++) {
+            if (factors[i] > limit || !gcam_size_mul(whole, (size_t)factors[i], &whole) || whole > (size_t)limit) {
+                return GCAM_E_SIZE;
+            }
+        }
+    }
+    return GCAM_OK;
+}
+
+static gcam_status
+check_border(const gcam_blocked_conv_geom *g)
+{
+    const ptrdiff_t before[2] = {g->source.top, g->source.left}, after[2] = {g->source.bottom, g->source.right};
+    const ptrdiff_t size[2] = {g->source.h, g->source.w};
+    for (int axis = 0; axis < 2; axis++) {
+        for (ptrdiff_t number = 0; number < g->classes[axis]; number++) {
+            const gcam_conv_class c = gcam_blocked_conv_class(g, axis, number);
+            if (c.count == 0 || c.taps == 0) {
+                continue;
+            }
+            const ptrdiff_t reach = (c.taps - 1) * c.tap_offset;
+            const ptrdiff_t low = c.offset + (reach < 0 ? reach : 0);
+            ptrdiff_t span;
+            if (__builtin_mul_overflow(c.count - 1, c.jump, &span)) {
+                return GCAM_E_SIZE;
+            }
+            const ptrdiff_t high = c.offset + (reach > 0 ? reach : 0) + span;
+            if (low < -before[axis] || high >= size[axis] + after[axis]) {
+                return GCAM_E_PADDING;
+            }
+        }
+    }
+    return GCAM_OK;
+}
+
+/* How many groups go together so that both sides are whole blocks. */
+static gcam_status
+merge_groups(gcam_blocked_conv_geom *g)
+{
+    if (g->groups < 1 || g->source.c % g->groups != 0 || g->result.c % g->groups != 0) {
+        return GCAM_E_GROUPS;
+    }
+    if (g->groups == 1) {
+        g->merged = g->group_count = 1;
+        g->source_blocks = g->source.blocks;
+        g->result_blocks = g->result.blocks;
+        return GCAM_OK;
+    }
+    const ptrdiff_t in = g->source.c / g->groups, out = g->result.c / g->groups;
+    for (g->merged = 1; g->merged <= GCAM_BLOCK && g->merged <= g->groups; g->merged++) {
+        if (g->groups % g->merged == 0 && in * g->merged % GCAM_BLOCK == 0 && out * g->merged % GCAM_BLOCK == 0) {
+            g->group_count = g->groups / g->merged;
+            g->source_blocks = in * g->merged / GCAM_BLOCK;
+            g->result_blocks = out * g->merged / GCAM_BLOCK;
+            return GCAM_OK;
+        }
+    }
+    return GCAM_E_GROUPS;
+}
+
+static gcam_status
+geom_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t elements[3], size_t *packed,
+          size_t *weights)
+{
+    GCAM_TRY(read_geom(g, attributes, elements));
+    GCAM_TRY(check_window(g));
+    if (g->source.n != g->result.n) {
+        return GCAM_E_DIMENSION;
+    }
+    GCAM_TRY(merge_groups(g));
+    g->classes[0] = g->gradient ? g->stride[0] : 1;
+    g->classes[1] = g->gradient ? g->stride[1] : 1;
+    GCAM_TRY(check_border(g));
+    const ptrdiff_t channels = attributes->tile.channels;
+    const ptrdiff_t tiles = (g->result_blocks * GCAM_BLOCK + channels - 1) / channels;
+    const ptrdiff_t sizes[] = {g->group_count, tiles,        channels,    g->source_blocks,
+                               GCAM_BLOCK,     g->kernel[0], g->kernel[1]};
+    const ptrdiff_t plain[] = {g->source.c / g->groups, g->result.c, g->kernel[0], g->kernel[1]};
+    size_t bytes;
+    if (!gcam_size_product(sizes, 7, packed) || !gcam_size_mul(*packed, sizeof(double), &bytes)
+        || !gcam_size_product(plain, 4, weights)) {
+        return GCAM_E_SIZE;
+    }
+    return GCAM_OK;
+}
+
+gcam_status
+gcam_blocked_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    size_t elements[3];
+    return geom_init(geom, attributes, elements, &operands->out[0], &operands->in[0]);
+}
+
+gcam_status
+gcam_blocked_conv_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_blocked_conv_geom *g = geom;
+    size_t elements[3], weights;
+    GCAM_TRY(geom_init(g, attributes, elements, &operands->in[1], &weights));
+    operands->in[0] = elements[0];
+    operands->in[2] = g->epilogue.has_bias ? (size_t)g->result.c : 0;
+    operands->in[3] = elements[2];
+    operands->out[0] = elements[1];
+    operands->scratch_bytes = (size_t)(g->kernel[0] * g->kernel[1]) * sizeof(ptrdiff_t);
+    return GCAM_OK;
+}
