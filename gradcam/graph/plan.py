@@ -70,27 +70,24 @@ class PlanBuilder:
         """Memory that only the steps of one operator use."""
         return Value("temporary", shape, self.real)
 
-    def packed(self, kernel: str, attributes: Attributes, weight: Value) -> Value:
-        """Weights in the layout that a kernel wants: packed now and cached if constant, else by a step."""
+    def packed(self, kernel: str, attributes: Attributes, weight: Value, key: tuple[int, ...]) -> Value:
+        """Weights in the layout that a kernel wants: packed now and cached if constant, else by a step.
+
+        `key` holds all attributes that the layout depends on.
+        """
         source = self.root(weight)
         count = _core.operands(kernel, _call.isa, self.real.char, attributes.ints, attributes.reals)[1][0]
         if source.data is None:
             result = self.temporary((count,))
             self.step(kernel, attributes, (source,), (result,))
             return result
-        key = (id(source.data), self.real.char, _call.isa, count, _pack_key(attributes))
         array = source.data
 
         def pack() -> tuple[NDArray[Any], NDArray[Any]]:
             return array, _call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)])[0]
 
-        return Value(f"{weight.name}.packed", (count,), self.real, self.packs.get(key, pack)[1])
-
-
-def _pack_key(attributes: Attributes) -> tuple[int, ...]:
-    """What the packed layout of convolution weights depends on: all but the picture (rank, k, c, groups, kernel, gradient)."""
-    rank, _, c, k, groups = attributes.ints[:5]
-    return (rank, c, k, groups, *attributes.ints[5 + rank : 5 + 2 * rank], attributes.ints[-1])
+        whole = (id(array), self.real.char, _call.isa, kernel, count, *key)
+        return Value(f"{weight.name}.packed", (count,), self.real, self.packs.get(whole, pack)[1])
 
 
 class Plan:

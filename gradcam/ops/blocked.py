@@ -35,6 +35,11 @@ class Blocked:
         """Attributes of a kernel that reads or writes it."""
         return (self.n, self.c, self.h, self.w, self.top, self.left, self.bottom, self.right)
 
+    @property
+    def attributes(self) -> Attributes:
+        """The same, as all that a kernel is told."""
+        return Attributes(self.ints)
+
 
 def epilogue(code: int = -1, *, bias: bool = False, residual: Blocked | None = None) -> tuple[int, ...]:
     """Integer attributes of an epilogue: code of the elementwise function (-1: none), operands."""

@@ -11,7 +11,10 @@ from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 from gradcam.graph.operators import keeps_axis_0, operator
 from gradcam.graph.windows import transposed_windows, windows
+from gradcam.ops._call import Attributes
+from gradcam.ops.binary import binary_attributes
 from gradcam.ops.conv import conv_attributes, conv_output_shape
+from gradcam.ops.unary import unary_attributes
 
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
 
 def _geometry(attrs: dict[str, Any]) -> dict[str, Any]:
     return {name: attrs[name] for name in ("stride", "pad_lo", "pad_hi", "dilation")}
+
+
+def _pack_key(attributes: Attributes) -> tuple[int, ...]:
+    """What the packed layout depends on: all but the picture (rank, c, k, groups, kernel, gradient)."""
+    rank, _, c, k, groups = attributes.ints[:5]
+    return (rank, c, k, groups, *attributes.ints[5 + rank : 5 + 2 * rank], attributes.ints[-1])
 
 
 @operator("Conv", learned=True)
@@ -46,7 +55,25 @@ class Conv:
         assert x is not None
         assert w is not None
         attributes = conv_attributes(x.shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=b is not None)
-        p.step("conv_output", attributes, (x, p.packed("conv_pack", attributes, w), b), node.outputs)
+        p.step("conv_output", attributes, (x, p.packed("conv_pack", attributes, w, _pack_key(attributes)), b), node.outputs)
+
+
+@operator("FusedConv", learned=True)
+class FusedConv:
+    """A convolution plus `residual`, through the elementwise `function` (None: none): emitted by the pass `fuse`."""
+
+    picture_axis = staticmethod(keeps_axis_0)
+    shape = staticmethod(Conv.shape)
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        *operands, residual = node.inputs
+        y, attrs = node.outputs[0], node.attrs
+        Conv.lower(Node("Conv", tuple(operands), node.outputs, attrs), p)
+        if residual is not None:
+            p.step("binary_output", binary_attributes("Add", y.shape, residual.shape), (y, residual), (y,))
+        if attrs["function"] is not None:
+            p.step("unary_output", unary_attributes(attrs["function"], y.size, attrs["alpha"], attrs["beta"]), (y,), (y,))
 
 
 @operator("ConvInputGrad")
@@ -71,7 +98,7 @@ class ConvInputGrad:
         attributes = conv_attributes(
             node.outputs[0].shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False, gradient=True
         )
-        p.step("conv_input_grad", attributes, (dy, p.packed("conv_pack", attributes, w)), node.outputs)
+        p.step("conv_input_grad", attributes, (dy, p.packed("conv_pack", attributes, w, _pack_key(attributes))), node.outputs)
 
 
 @onnx_form("Conv")
