@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gradcam.ops._call import Attributes
 
-__all__ = ["BLOCK", "Blocked", "blocked_conv_attributes", "epilogue"]
+__all__ = ["BLOCK", "Blocked", "blocked_conv_attributes", "copy_attributes", "epilogue"]
 
 BLOCK = 16
 """Channels that lie together."""
@@ -63,3 +63,8 @@ def blocked_conv_attributes(
     """Attributes of `blocked_conv_pack` and `blocked_conv_output` (`csrc/blocked/conv.h`); `finish` is an `epilogue`."""
     window = (groups, *kernel, *stride, *pad, *dilation, int(gradient))
     return Attributes((*source.ints, *result.ints, *window, *finish), (alpha, beta))
+
+
+def copy_attributes(x: Blocked, y: Blocked, to: int = 0) -> Attributes:
+    """Attributes of `blocked_copy`: all of x becomes the channels of y from `to` on (`csrc/blocked/reorder.h`)."""
+    return Attributes((*x.ints, *y.ints, to))
