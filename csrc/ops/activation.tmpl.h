@@ -157,6 +157,25 @@ GCAM_FN(softsign_slope)(real_t x)
     return inverse * inverse;
 }
 
+/* x sigmoid(x). */
+GCAM_INLINE real_t
+GCAM_FN(silu)(real_t x)
+{
+    const real_t e = GCAM_FN(exp)(-GCAM_FN(abs)(x));
+    const real_t below = e == 0 ? 0 : x * e;
+    return (x < 0 ? below : x) / (1 + e);
+}
+
+/* s + x s', s' = e / (1 + e)^2. */
+GCAM_INLINE real_t
+GCAM_FN(silu_slope)(real_t x)
+{
+    const real_t e = GCAM_FN(exp)(-GCAM_FN(abs)(x)), square = (1 + e) * (1 + e);
+    const real_t below = e == 0 ? 0 : e * (1 + e + x) / square;
+    const real_t above = e == 0 ? 1 : (1 + e + x * e) / square;
+    return x < 0 ? below : above;
+}
+
 /* x w with w = tanh(softplus(x)) = (1 + 2 e) / (1 + 2 e + 2 e^2), e = exp(-x). */
 GCAM_INLINE real_t
 GCAM_FN(mish)(real_t x)

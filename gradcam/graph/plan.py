@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from gradcam.cache import Cache
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.memory import Block, place
 from gradcam.graph.operators import OPERATORS
+from gradcam.graph.passes import assign_layouts, fuse
 from gradcam.ops import _call
 from gradcam.ops._call import Attributes
 
@@ -264,6 +265,18 @@ class _Layout:
         return step.kernel, step.attributes.ints, step.attributes.reals, reads, tuple(self.numbers[self.owner(v)] for v in step.writes)
 
 
-def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None) -> Plan:
-    """Compile a graph; `packs` shares packed weights between the plans of a model."""
+def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None, *, without: Collection[str] = ()) -> Plan:
+    """Compile a graph.
+
+    Parameters
+    ----------
+    packs : PackCache, optional
+        Shares packed weights between the plans of a model.
+    without : collection of str
+        Passes to leave out: ``"fuse"``, ``"blocked"``, ``"winograd"``.
+    """
+    if "fuse" not in without:
+        graph = fuse(graph)
+    if "blocked" not in without:
+        graph = assign_layouts(graph, real, winograd="winograd" not in without)
     return Plan(graph, real, PackCache(1) if packs is None else packs)

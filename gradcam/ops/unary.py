@@ -56,6 +56,7 @@ _NAMES = (
     "ThresholdedRelu",
     "Softsign",
     "Mish",
+    "Silu",
     "Sign",
     "Floor",
     "Ceil",

@@ -12,7 +12,9 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.operators import OPERATORS
 
 STEP = 1e-5
-WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex"} | {name for name in OPERATORS if name.startswith("Cam")}
+COMPILED = {"FusedConv", "ToBlocked", "FromBlocked"} | {name for name in OPERATORS if name.startswith("Blocked")}
+"""Emitted by passes, when all gradients are there."""
+WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex"} | {name for name in OPERATORS if name.startswith("Cam")} | COMPILED
 """Forward only."""
 
 

@@ -198,6 +198,7 @@ def test_against_torch(torch, op):
         "ThresholdedRelu": lambda x: f.threshold(x, 0.625, 0.0),
         "Softsign": f.softsign,
         "Mish": f.mish,
+        "Silu": f.silu,
     } | {name: getattr(torch, name.lower()) for name in OPS[OPS.index("Sign") :]}
     values = inputs(op, "float64", 301)
     values = values[(np.abs(values) != 2.5) & (values != -1.5) & (np.abs(values) < 18)]  # torch's softplus is linear above 20

@@ -36,6 +36,7 @@ FUNCTIONS = {  # name: (f(x, alpha, beta), alpha, beta)
     "ThresholdedRelu": (lambda x, a, b: x if x > a else 0.0, 0.625, 0),
     "Softsign": (lambda x, a, b: x / (1 + abs(x)), 0, 0),
     "Mish": (lambda x, a, b: x * math.tanh(max(x, 0) + math.log1p(math.exp(-abs(x)))), 0, 0),
+    "Silu": (lambda x, a, b: x / (1 + math.exp(-x)), 0, 0),
     "Sign": (lambda x, a, b: float(x > 0) - float(x < 0), 0, 0),
     "Floor": (lambda x, a, b: math.floor(x), 0, 0),
     "Ceil": (lambda x, a, b: math.ceil(x), 0, 0),

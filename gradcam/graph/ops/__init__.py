@@ -2,6 +2,7 @@
 
 from gradcam.graph.ops import (
     adaptive,
+    blocked,
     cam,
     conv,
     curvature,
@@ -31,6 +32,7 @@ from gradcam.graph.ops import (
 
 __all__ = [
     "adaptive",
+    "blocked",
     "cam",
     "conv",
     "curvature",

@@ -119,6 +119,12 @@ def _mish(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     return g.unary_grad("Sigmoid", x, g.mul(p, g.mul(bend, g.emit("Div", g.scale(t, 4), g.mul(q, q)))))
 
 
+def _silu(x: Value, p: Value, g: Builder, alpha: float) -> Value:
+    """S' (2 - x tanh(x / 2)), s the sigmoid."""
+    bend = g.mul(_bounded(g, x), _apply(g, "Tanh", g.scale(x, -0.5)))
+    return g.unary_grad("Sigmoid", x, g.mul(p, _apply(g, "Affine", bend, 1.0, 2.0)))
+
+
 def _sin(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     return g.scale(g.mul(p, _apply(g, "Sin", x)), -1)
 
@@ -175,6 +181,7 @@ _UNARY: dict[str, Callable[[Value, Value, Builder, float], Value]] = {
     "Reciprocal": _reciprocal,
     "Softsign": _softsign,
     "Mish": _mish,
+    "Silu": _silu,
     "Sin": _sin,
     "Cos": _cos,
     "Tan": _tan,

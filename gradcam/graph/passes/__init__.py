@@ -1,8 +1,10 @@
 """Passes: each rewrites a graph into an equal one that is cheaper to run."""
 
 from gradcam.graph.passes.fold_batchnorm import fold_batchnorm
+from gradcam.graph.passes.fuse import fuse
+from gradcam.graph.passes.layout import assign_layouts
 from gradcam.graph.passes.per_picture import is_per_picture, picture_axes
 from gradcam.graph.passes.prune import prune
 from gradcam.graph.passes.take_row import take_row
 
-__all__ = ["fold_batchnorm", "is_per_picture", "picture_axes", "prune", "take_row"]
+__all__ = ["assign_layouts", "fold_batchnorm", "fuse", "is_per_picture", "picture_axes", "prune", "take_row"]

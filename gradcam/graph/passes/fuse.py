@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gradcam.graph.ir import Graph, Node, Value
 
 __all__ = ["ACTIVATIONS", "fuse"]
@@ -43,7 +45,7 @@ def _fuse_gates(graph: Graph) -> Graph:
 
 
 def _close(node: Node, alpha: float, beta: float) -> bool:
-    return abs(node.attrs.get("alpha", 0.0) - alpha) < 1e-6 and abs(node.attrs.get("beta", 0.0) - beta) < 1e-6
+    return bool(abs(node.attrs.get("alpha", 0.0) - alpha) < 1e-6 and abs(node.attrs.get("beta", 0.0) - beta) < 1e-6)
 
 
 def _fuse_convolutions(graph: Graph) -> Graph:
@@ -69,7 +71,7 @@ def _fuse_convolutions(graph: Graph) -> Graph:
             function = after
         if len(chain) > 1:
             taken.update(chain)
-            attrs = {"function": None, "alpha": 0.0, "beta": 0.0}
+            attrs: dict[str, Any] = {"function": None, "alpha": 0.0, "beta": 0.0}
             if function is not None:
                 attrs = {"function": function.op, "alpha": function.attrs.get("alpha", 0.0), "beta": function.attrs.get("beta", 0.0)}
             fused[chain[-1]] = Node("FusedConv", (*node.inputs, residual), chain[-1].outputs, {**node.attrs, **attrs})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from gradcam.ops.blocked import BLOCK, Blocked
 
 __all__ = ["assign_layouts"]
 
-_KEEP_ZERO = frozenset(("Relu", "LeakyRelu", "Tanh", "HardSwish", "Elu", "Gelu", "GeluTanh", "Erf", "Silu", "Mish", "Abs", "Neg", "Softsign"))
+_KEEP_ZERO = frozenset(
+    ("Relu", "LeakyRelu", "Tanh", "HardSwish", "Elu", "Gelu", "GeluTanh", "Erf", "Silu", "Mish", "Abs", "Neg", "Softsign")
+)
 """Elementwise functions that leave the zeros of a border zero."""
 _UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine", "Exp"}
 _SMOOTH_GRADIENTS = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
