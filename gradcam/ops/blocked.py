@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradcam.ops._call import Attributes
 
-__all__ = ["BLOCK", "Blocked", "blocked_conv_attributes", "copy_attributes", "epilogue"]
+__all__ = ["BLOCK", "Blocked", "Window", "blocked_conv_attributes", "copy_attributes", "depthwise_attributes", "depthwise_grad_attributes", "epilogue"]
 
 BLOCK = 16
 """Channels that lie together."""
@@ -68,3 +69,31 @@ def blocked_conv_attributes(
 def copy_attributes(x: Blocked, y: Blocked, to: int = 0) -> Attributes:
     """Attributes of `blocked_copy`: all of x becomes the channels of y from `to` on (`csrc/blocked/reorder.h`)."""
     return Attributes((*x.ints, *y.ints, to))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Windows that slide over height and width (`csrc/blocked/window.h`); padding as (above, left) and (below, right)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pad_lo: tuple[int, int] = (0, 0)
+    pad_hi: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def ints(self) -> tuple[int, ...]:
+        """Attributes of a kernel that has windows."""
+        return (*self.kernel, *self.stride, *self.pad_lo, *self.pad_hi, *self.dilation)
+
+
+def depthwise_attributes(
+    x: Blocked, y: Blocked, window: Window, finish: Sequence[int] | None = None, parameters: tuple[float, float] = (0.0, 0.0)
+) -> Attributes:
+    """Attributes of `blocked_depthwise_output`; `finish` is what `epilogue` gives, `parameters` are those of its function."""
+    return Attributes((*x.ints, *y.ints, *window.ints, *(epilogue() if finish is None else finish)), parameters)
+
+
+def depthwise_grad_attributes(dx: Blocked, dy: Blocked, window: Window) -> Attributes:
+    """Attributes of `blocked_depthwise_input_grad`."""
+    return Attributes((*dx.ints, *dy.ints, *window.ints))
