@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from gradcam.ops._call import Attributes
 
-__all__ = ["BLOCK", "Blocked", "Window", "blocked_conv_attributes", "copy_attributes", "depthwise_attributes", "depthwise_grad_attributes", "epilogue"]
+__all__ = [
+    "BLOCK",
+    "Blocked",
+    "blocked_conv_attributes",
+    "Window",
+    "copy_attributes",
+    "depthwise_attributes",
+    "depthwise_grad_attributes",
+    "epilogue",
+    "stem_attributes",
 
 BLOCK = 16
 """Channels that lie together."""
@@ -97,3 +106,14 @@ def depthwise_attributes(
 def depthwise_grad_attributes(dx: Blocked, dy: Blocked, window: Window) -> Attributes:
     """Attributes of `blocked_depthwise_input_grad`."""
     return Attributes((*dx.ints, *dy.ints, *window.ints))
+
+
+def stem_attributes(
+    size: tuple[int, int, int],
+    y: Blocked,
+    window: Window,
+    finish: Sequence[int] | None = None,
+    parameters: tuple[float, float] = (0.0, 0.0),
+) -> Attributes:
+    """Attributes of `blocked_stem_output` for a plain input of size (C, H, W); otherwise as `depthwise_attributes`."""
+    return Attributes((*size, *y.ints, *window.ints, *(epilogue() if finish is None else finish)), parameters)
