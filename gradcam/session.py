@@ -66,6 +66,7 @@ class Session:
 
     def __init__(self, source: Source, max_bytes: int | None) -> None:
         self.source, self.max_bytes = source, max_bytes
+        self.without: frozenset[str] = frozenset(("winograd",))
         self.plans: Cache[Any] = Cache(32)
         self._folds = FoldCache(1024)
         self._packs = PackCache(1024)
@@ -74,7 +75,7 @@ class Session:
 
     def compile(self, graph: Graph, real: np.dtype[Any]) -> Plan:
         """Compile a graph of this model; packed weights are shared between its plans."""
-        return compile_plan(graph, real, self._packs)
+        return compile_plan(graph, real, self._packs, without=self.without)
 
     def bind(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Bound:
         """Check the inputs and find the forward graph for their shapes."""

@@ -17,6 +17,7 @@ __all__ = [
     "depthwise_grad_attributes",
     "epilogue",
     "stem_attributes",
+]
 
 BLOCK = 16
 """Channels that lie together."""
@@ -94,6 +95,12 @@ class Window:
     def ints(self) -> tuple[int, ...]:
         """Attributes of a kernel that has windows."""
         return (*self.kernel, *self.stride, *self.pad_lo, *self.pad_hi, *self.dilation)
+
+    def turned(self) -> Window:
+        """Windows of the input gradient at stride 1."""
+        reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
+        lo, hi = ((reach[0] - pad[0], reach[1] - pad[1]) for pad in (self.pad_lo, self.pad_hi))
+        return Window(self.kernel, self.stride, lo, hi, self.dilation)
 
 
 def depthwise_attributes(

@@ -5,11 +5,20 @@ Values have the shape of the array that holds the tensor; what it means is in th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradcam.graph.ir import Node, Shape
 from gradcam.graph.operators import operator
-from gradcam.ops.blocked import blocked_conv_attributes, copy_attributes, epilogue
+from gradcam.ops._call import Attributes
+from gradcam.ops.blocked import (
+    blocked_conv_attributes,
+    copy_attributes,
+    depthwise_attributes,
+    depthwise_grad_attributes,
+    epilogue,
+    stem_attributes,
+)
 from gradcam.ops.unary import UNARY
 
 if TYPE_CHECKING:
@@ -74,17 +83,56 @@ class BlockedConv(Blocking):
         assert w is not None
         a = node.attrs
         finish = epilogue(-1 if a["function"] is None else UNARY[a["function"]], bias=b is not None, residual=a["residual"])
-        kernel, attributes, key = _ALGORITHMS[a["algorithm"]](a, finish)
-        packed = p.packed(f"blocked_{kernel}_pack", attributes, w, key)
-        p.step(f"blocked_{kernel}_output", attributes, (x, packed, b, residual), node.outputs)
+        name, pack, attributes, key = _ALGORITHMS[a["algorithm"]](a, finish, (a["alpha"], a["beta"]))
+        packed = p.packed(f"blocked_{name}_pack", pack, w, key)
+        p.step(f"blocked_{name}_output", attributes, (x, packed, b, residual), node.outputs)
 
 
-def _direct(a: dict[str, Any], finish: tuple[int, ...]) -> tuple[str, Any, tuple[int, ...]]:
-    window = {name: a[name] for name in ("stride", "pad", "dilation", "groups", "gradient")}
-    attributes = blocked_conv_attributes(a["source"], a["result"], a["kernel"], **window, finish=finish, alpha=a["alpha"], beta=a["beta"])
-    key = (a["source"].c, a["result"].c, a["groups"], *a["kernel"], int(a["gradient"]))
+_Kernel = tuple[str, Attributes, Attributes, tuple[int, ...]]
+"""Name, attributes of the pack and of the output, what the pack depends on."""
+
+
+def _direct(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, float]) -> _Kernel:
+    window = a["window"]
+    options = {"stride": window.stride, "pad": window.pad_lo, "dilation": window.dilation, "groups": a["groups"], "gradient": a["gradient"]}
+    attributes = blocked_conv_attributes(
+        a["source"], a["result"], window.kernel, **options, finish=finish, alpha=parameters[0], beta=parameters[1]
+    )
+    key = (a["source"].c, a["result"].c, a["groups"], *window.kernel, int(a["gradient"]))
     # The gradient's packs hold the taps class by class, which the whole window decides.
-    return "conv", attributes, key if not a["gradient"] else (*key, *a["stride"], *a["pad"], *a["dilation"])
+    return "conv", attributes, attributes, key if not a["gradient"] else (*key, *window.ints)
 
 
-_ALGORITHMS = {"direct": _direct}
+def _depthwise(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, float]) -> _Kernel:
+    window = a["window"]
+    pack = Attributes((a["source"].c, *window.kernel, int(a["gradient"])))
+    if a["gradient"]:  # at stride 1: the same convolution with turned filters
+        window = window.turned()
+    return "depthwise", pack, depthwise_attributes(a["source"], a["result"], window, finish, parameters), pack.ints
+
+
+def _stem(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, float]) -> _Kernel:
+    source, window = a["source"], a["window"]
+    pack = Attributes((a["result"].c, source.c, *window.kernel))
+    return "stem", pack, stem_attributes((source.c, source.h, source.w), a["result"], window, finish, parameters), pack.ints
+
+
+_ALGORITHMS: dict[str, Callable[[dict[str, Any], tuple[int, ...], tuple[float, float]], _Kernel]] = {
+    "direct": _direct,
+    "depthwise": _depthwise,
+    "stem": _stem,
+}
+
+
+@operator("BlockedDepthwiseGrad")
+class BlockedDepthwiseGrad(Blocking):
+    """dx of a depthwise convolution of any stride: inputs dy, w."""
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        dy, w = node.inputs
+        assert w is not None
+        a = node.attrs
+        pack = Attributes((a["source"].c, *a["window"].kernel, 0))
+        packed = p.packed("blocked_depthwise_pack", pack, w, pack.ints)
+        p.step("blocked_depthwise_input_grad", depthwise_grad_attributes(a["result"], a["source"], a["window"]), (dy, packed), node.outputs)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Graph, Node, Shape, Value
+from gradcam.graph.passes.convolutions import Border, Convolution, blocked_convolution
 from gradcam.graph.passes.fuse import ACTIVATIONS
-from gradcam.graph.passes.windows import Border, Window, window_of
 from gradcam.ops.blocked import BLOCK, Blocked
 
 __all__ = ["assign_layouts"]
@@ -23,6 +23,7 @@ _UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine", "Exp"}
 _SMOOTH_GRADIENTS = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
 """Functions whose derivative at 0 is finite."""
 _BINARY = ("Add", "Sub", "Mul")
+_NO_FUNCTION = {"function": None, "alpha": 0.0, "beta": 0.0}
 NONE: Border = (0, 0, 0, 0)
 
 
@@ -66,11 +67,11 @@ class _Layouts:
 
     # Which nodes run blocked ----------------------------------------------------------------------------------------
 
-    def convolution(self, node: Node) -> Window | None:
+    def convolution(self, node: Node) -> Convolution | None:
         """How a convolution runs blocked, None if it does not."""
         x = node.inputs[0]
         stem = node.op != "ConvInputGrad" and x not in self.made
-        return window_of(node, stem=stem, winograd=self.winograd)
+        return blocked_convolution(node, stem=stem, winograd=self.winograd)
 
     def elementwise(self, node: Node) -> _Elementwise | None:
         """An elementwise node of which at least one full operand is blocked."""
@@ -112,7 +113,7 @@ class _Layouts:
         return value
 
     def _demand(self, node: Node, how: Any) -> None:
-        if isinstance(how, Window) and how.algorithm != "stem":
+        if isinstance(how, Convolution) and not how.plain_source:
             source = node.inputs[0]
             assert source is not None
             root = self.root(source)
@@ -175,32 +176,26 @@ class _Layouts:
         return self._add("BlockedConcat", (found,), f"{value.name}.bordered", wider, sources=(tensor,)), wider
 
     def _emit_blocked(self, node: Node, how: Any) -> None:
-        if isinstance(how, Window):
+        if isinstance(how, Convolution):
             self._emit_convolution(node, how)
         elif isinstance(how, _Elementwise):
             self._emit_elementwise(node, how)
         else:
             self._emit_other(node)
 
-    def _emit_convolution(self, node: Node, window: Window) -> None:
+    def _emit_convolution(self, node: Node, how: Convolution) -> None:
         x, w, b, residual = (*node.inputs, None, None)[:4]
         assert x is not None
         y = node.outputs[0]
-        source: tuple[Value, Blocked] = (x, Blocked(*x.shape)) if window.algorithm == "stem" else self.blocked(x, window.border)
-        other = None if residual is None else self.blocked(residual)
-        function = {name: node.attrs.get(name, default) for name, default in (("function", None), ("alpha", 0.0), ("beta", 0.0))}
         tensor = self.tensor(y)
-        value = self._add(
-            "BlockedConv",
-            (source[0], w, b, None if other is None else other[0]),
-            y.name,
-            tensor,
-            source=source[1],
-            residual=None if other is None else other[1],
-            **window.attributes,
-            **function,
-        )
-        self.tensors[y] = value, tensor
+        source = (x, Blocked(*x.shape)) if how.plain_source else self.blocked(x, how.border)
+        attrs = {**how.attributes, "source": source[1]}
+        inputs: tuple[Value | None, ...] = (source[0], w)
+        if how.op == "BlockedConv":
+            other = (None, None) if residual is None else self.blocked(residual)
+            inputs = (*inputs, b, other[0])
+            attrs |= {"residual": other[1], **{name: node.attrs.get(name, value) for name, value in _NO_FUNCTION.items()}}
+        self.tensors[y] = self._add(how.op, inputs, y.name, tensor, **attrs), tensor
 
     def _emit_elementwise(self, node: Node, how: _Elementwise) -> None:
         tensor = self.tensor(node.outputs[0])
