@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradcam.ops import pool
 from gradcam.ops._call import Attributes
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "depthwise_attributes",
     "depthwise_grad_attributes",
     "epilogue",
+    "max_pool_grad_attributes",
+    "pool_attributes",
+    "scale_attributes",
     "stem_attributes",
 ]
 
@@ -124,3 +128,31 @@ def stem_attributes(
 ) -> Attributes:
     """Attributes of `blocked_stem_output` for a plain input of size (C, H, W); otherwise as `depthwise_attributes`."""
     return Attributes((*size, *y.ints, *window.ints, *(epilogue() if finish is None else finish)), parameters)
+
+
+def pool_attributes(x: Blocked, y: Blocked, window: Window, *, ceil_mode: bool = False, count_include_pad: bool = False) -> Attributes:
+    """Attributes of the kernels of `csrc/blocked/pool.h` except `blocked_max_pool_input_grad` (gradients: x is dx, y is dy)."""
+    return Attributes((*x.ints, *y.ints, *_plain_pool(x, window, ceil_mode, count_include_pad)))
+
+
+def max_pool_grad_attributes(x: Blocked, dy: Blocked, dx: Blocked, window: Window, *, ceil_mode: bool = False) -> Attributes:
+    """Attributes of `blocked_max_pool_input_grad`."""
+    return Attributes((*x.ints, *dy.ints, *dx.ints, *_plain_pool(x, window, ceil_mode, False)))
+
+
+def _plain_pool(x: Blocked, window: Window, ceil_mode: bool, count_include_pad: bool) -> tuple[int, ...]:
+    return pool.pool_attributes(
+        (x.n, x.c, x.h, x.w),
+        window.kernel,
+        stride=window.stride,
+        pad_lo=window.pad_lo,
+        pad_hi=window.pad_hi,
+        dilation=window.dilation,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+    ).ints
+
+
+def scale_attributes(x: Blocked, y: Blocked) -> Attributes:
+    """Attributes of `blocked_channel_scale`."""
+    return Attributes((*x.ints, *y.ints))
