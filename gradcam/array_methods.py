@@ -16,7 +16,8 @@ from gradcam.compat import mode as compat_mode
 from gradcam.environment import resolve_threads
 from gradcam.graph.builder import Builder
 from gradcam.graph.passes import prune
-from gradcam.graph.plan import Plan, compile_plan
+from gradcam.graph.compilation import compile_plan
+from gradcam.graph.plan import Plan
 from gradcam.methods import find_method
 from gradcam.methods.base import Method, emit_cam, prepare_options
 from gradcam.ops import _call

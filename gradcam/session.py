@@ -16,7 +16,8 @@ from gradcam.errors import MemoryBudgetError, ModelFormatError
 from gradcam.forward import Forward, build_forward
 from gradcam.graph.ir import Graph, Shape
 from gradcam.graph.passes.fold_batchnorm import FoldCache
-from gradcam.graph.plan import PackCache, Plan, compile_plan
+from gradcam.graph.compilation import compile_plan
+from gradcam.graph.plan import PackCache, Plan
 from gradcam.graph.source import Dim, InputSpec, Source, dims_text
 from gradcam.ops import _call
 

@@ -13,7 +13,8 @@ from gradcam.cache import Cache
 from gradcam.environment import resolve_threads
 from gradcam.graph.builder import Builder
 from gradcam.graph.passes import prune
-from gradcam.graph.plan import Plan, compile_plan
+from gradcam.graph.compilation import compile_plan
+from gradcam.graph.plan import Plan
 from gradcam.ops import _call
 from gradcam.ops.cam import channel_arrays
 

@@ -15,7 +15,7 @@ from model.networks import normal, resnet
 import gradcam
 from gradcam import _core
 from gradcam.graph.builder import Builder
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 from gradcam.ops.binary import binary_attributes
 from gradcam.ops.matmul import matmul_attributes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,10 @@ from gradcam.cache import Cache
 from gradcam.graph.ir import Graph, Shape, Value
 from gradcam.graph.memory import Block, place
 from gradcam.graph.operators import OPERATORS
-from gradcam.graph.passes import assign_layouts, fuse
 from gradcam.ops import _call
 from gradcam.ops._call import Attributes
 
-__all__ = ["PackCache", "Plan", "PlanBuilder", "compile_plan"]
+__all__ = ["PackCache", "Plan", "PlanBuilder"]
 
 ARENA, CONSTANT, INPUT, OUTPUT = range(4)
 REAL, INDEX = range(2)
@@ -263,20 +262,3 @@ class _Layout:
     def _encode(self, step: Step) -> tuple[str, tuple[int, ...], tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
         reads = tuple(-1 if v is None else self.numbers[self.owner(v)] for v in step.reads)
         return step.kernel, step.attributes.ints, step.attributes.reals, reads, tuple(self.numbers[self.owner(v)] for v in step.writes)
-
-
-def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None, *, without: Collection[str] = ()) -> Plan:
-    """Compile a graph.
-
-    Parameters
-    ----------
-    packs : PackCache, optional
-        Shares packed weights between the plans of a model.
-    without : collection of str
-        Passes to leave out: ``"fuse"``, ``"blocked"``, ``"winograd"``.
-    """
-    if "fuse" not in without:
-        graph = fuse(graph)
-    if "blocked" not in without:
-        graph = assign_layouts(graph, real, winograd="winograd" not in without)
-    return Plan(graph, real, PackCache(1) if packs is None else packs)

@@ -14,7 +14,7 @@ import gradcam.graph.ops  # noqa: F401  (fills the registry)
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.passes import prune
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 from gradcam.ops.resample import Taps
 from gradcam.ops.unary import UNARY
 

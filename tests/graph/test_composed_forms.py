@@ -18,7 +18,8 @@ from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.operators import OPERATORS
 from gradcam.graph.passes import is_per_picture, prune
-from gradcam.graph.plan import SERIAL_ELEMENTS, compile_plan
+from gradcam.graph.compilation import compile_plan
+from gradcam.graph.plan import SERIAL_ELEMENTS
 from gradcam.readers.onnx import read_onnx
 
 

@@ -15,7 +15,7 @@ import gradcam
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.passes import is_per_picture, prune
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 from gradcam.readers.onnx import read_onnx
 
 F64 = np.dtype(np.float64)

@@ -15,7 +15,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph import memory
 from gradcam.graph.memory import ALIGNMENT, Block, place
 from gradcam.graph.passes import prune
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 
 BLOCK = st.tuples(st.integers(0, 1000), st.integers(0, 30), st.integers(0, 10)).map(lambda t: Block(t[0], t[1], t[1] + t[2]))
 

@@ -11,7 +11,7 @@ from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph
 from gradcam.graph.passes import fold_batchnorm, prune, take_row
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 
 
 def ops(graph: Graph) -> list[str]:

@@ -17,7 +17,7 @@ from gradcam.graph.ir import Value
 from gradcam.graph.operators import OPERATORS
 from gradcam.graph.ops.resample import pick
 from gradcam.graph.passes import is_per_picture, prune
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 
 Emit = Callable[[Builder, Value, int], Value]
 """Emits operators that read x (n, 4, 6) and the number n of pictures."""

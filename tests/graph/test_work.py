@@ -14,7 +14,7 @@ from gradcam.compat import mode
 from gradcam.forward import build_forward
 from gradcam.graph.explain_graph import Layer, Scores, explain_graph, gradient_graph
 from gradcam.graph.passes import prune
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 from gradcam.methods import METHODS, find_method
 from gradcam.methods.base import prepare_options
 from gradcam.readers.onnx import read_onnx

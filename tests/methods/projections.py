@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradcam.graph.builder import Builder
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 from gradcam.methods.projection import kernel_pca, project
 
 

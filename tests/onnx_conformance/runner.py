@@ -27,7 +27,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import ONNX_FORMS
 from gradcam.graph.passes import prune
-from gradcam.graph.plan import compile_plan
+from gradcam.graph.compilation import compile_plan
 from gradcam.graph.source import Source
 from gradcam.readers.onnx import read_onnx
 

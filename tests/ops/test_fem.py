@@ -10,7 +10,8 @@ from reference import fem as reference
 
 from gradcam import _core
 from gradcam.graph.builder import Builder
-from gradcam.graph.plan import SERIAL_ELEMENTS, compile_plan
+from gradcam.graph.compilation import compile_plan
+from gradcam.graph.plan import SERIAL_ELEMENTS
 
 
 def emit(mask):

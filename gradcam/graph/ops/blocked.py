@@ -17,6 +17,9 @@ from gradcam.ops.blocked import (
     depthwise_attributes,
     depthwise_grad_attributes,
     epilogue,
+    max_pool_grad_attributes,
+    pool_attributes,
+    scale_attributes,
     stem_attributes,
 )
 from gradcam.ops.unary import UNARY
@@ -136,3 +139,49 @@ class BlockedDepthwiseGrad(Blocking):
         pack = Attributes((a["source"].c, *a["window"].kernel, 0))
         packed = p.packed("blocked_depthwise_pack", pack, w, pack.ints)
         p.step("blocked_depthwise_input_grad", depthwise_grad_attributes(a["result"], a["source"], a["window"]), (dy, packed), node.outputs)
+
+
+def _define_pool(op: str, kernel: str) -> None:
+    @operator(f"Blocked{op}")
+    class Pool(Blocking):
+        """As the plain operator of that name; the gradient of max pooling reads x and dy, that of average pooling dy."""
+
+        @staticmethod
+        def lower(node: Node, p: PlanBuilder) -> None:
+            a, sources, result = node.attrs, node.attrs["sources"], node.attrs["result"]
+            if op == "MaxPoolGrad":
+                x, dy = sources
+                attributes = max_pool_grad_attributes(x, dy, result, a["window"], ceil_mode=a["ceil_mode"])
+            else:
+                tensors = (result, sources[0]) if op == "AveragePoolGrad" else (sources[0], result)
+                attributes = pool_attributes(*tensors, a["window"], ceil_mode=a["ceil_mode"], count_include_pad=a["count_include_pad"])
+            p.step(f"blocked_{kernel}", attributes, node.inputs, node.outputs)
+
+
+_define_pool("MaxPool", "max_pool_output")
+_define_pool("MaxPoolGrad", "max_pool_input_grad")
+_define_pool("AveragePool", "average_pool_output")
+_define_pool("AveragePoolGrad", "average_pool_input_grad")
+
+
+@operator("BlockedMean")
+class BlockedMean:
+    """Mean over the pixels, as a plain (N, C)."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        source = node.attrs["source"]
+        return (source.n, source.c)
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        p.step("blocked_channel_mean", node.attrs["source"].attributes, node.inputs, node.outputs)
+
+
+@operator("BlockedScale")
+class BlockedScale(Blocking):
+    """x times one plain number per picture and channel, (N, C)."""
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        p.step("blocked_channel_scale", scale_attributes(node.attrs["source"], node.attrs["result"]), node.inputs, node.outputs)

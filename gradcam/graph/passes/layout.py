@@ -11,7 +11,7 @@ import numpy as np
 from gradcam.graph.ir import Graph, Node, Shape, Value
 from gradcam.graph.passes.convolutions import Border, Convolution, blocked_convolution
 from gradcam.graph.passes.fuse import ACTIVATIONS
-from gradcam.ops.blocked import BLOCK, Blocked
+from gradcam.ops.blocked import BLOCK, Blocked, Window
 
 __all__ = ["assign_layouts"]
 
@@ -58,7 +58,8 @@ class _Layouts:
             found = _RULES[node.op](self, node) if node.op in _RULES else None
             if found is not None:
                 self.how[node] = found
-                self.made.update(node.outputs)
+                if node.op != "ReduceMean":
+                    self.made.update(node.outputs)
         for node, how in self.how.items():
             self._demand(node, how)
         self.tensors: dict[Value, tuple[Value, Blocked]] = {}
@@ -86,23 +87,31 @@ class _Layouts:
             return None
         return _Elementwise(full, _keeps_zero(node, bool(rest)))
 
-    def pool(self, node: Node) -> str | None:
-        """Pooling of a blocked tensor."""
-        x = node.inputs[0]
-        return node.op if x in self.made and len(x.shape) == 4 and set(node.attrs["dilation"]) == {1} else None
+    def pool(self, node: Node) -> Node | None:
+        """Pooling of a blocked tensor, or its gradient."""
+        made = any(v in self.made for v in node.inputs)
+        return node if made and len(node.outputs[0].shape) == 4 else None
 
-    def concat(self, node: Node) -> str | None:
+    def scale(self, node: Node) -> Any:
+        """A product: with one number per channel, or of two tensors."""
+        x, factor = sorted((v for v in node.inputs if v is not None), key=lambda v: -v.size)
+        shape = node.outputs[0].shape
+        if x in self.made and len(shape) == 4 and x.shape == shape and factor.shape == (*shape[:2], 1, 1) and factor.size < x.size:
+            return node
+        return self.elementwise(node)
+
+    def concat(self, node: Node) -> Node | None:
         """Channels put together, all but the last in whole blocks."""
         values = [v for v in node.inputs if v is not None]
         whole = all(v.shape[1] % BLOCK == 0 for v in values[:-1]) if len(node.outputs[0].shape) == 4 else False
         if not whole or node.attrs["axis"] != 1 or sum(v in self.made for v in values) * 2 < len(values):
             return None
-        return None if any(v.data is not None for v in values) else node.op
+        return None if any(v.data is not None for v in values) else node
 
-    def mean(self, node: Node) -> str | None:
+    def mean(self, node: Node) -> Node | None:
         """Mean of a blocked tensor over all its pixels."""
-        x = node.inputs[0]
-        return node.op if x in self.made and len(x.shape) == 4 and tuple(node.attrs["axes"]) == (2, 3) else None
+        x = _first(node)
+        return node if x in self.made and len(x.shape) == 4 and tuple(node.attrs["axes"]) == (2, 3) else None
 
     # How wide the borders are -----------------------------------------------------------------------------------------
 
@@ -228,23 +237,34 @@ class _Layouts:
         if node.op == "ReduceMean":
             found, tensor = self.blocked(_first(node))
             self.nodes.append(Node("BlockedMean", (found,), (y,), {"source": tensor}))
-            self.made.discard(y)  # plain from here on
             return
         result = self.tensor(y)
-        sources = [self.blocked(v) for v in node.inputs if v is not None]
-        inputs, tensors = tuple(s[0] for s in sources), tuple(s[1] for s in sources)
-        if node.op == "Concat":
-            value = self._add("BlockedConcat", inputs, y.name, result, sources=tensors)
+        if node.op == "Mul":
+            x, factor = sorted((v for v in node.inputs if v is not None), key=lambda v: -v.size)
+            self._to_plain(factor)
+            found, tensor = self.blocked(x)
+            value = self._add("BlockedScale", (found, factor), y.name, result, source=tensor)
         else:
-            value = self._add(f"Blocked{node.op}", inputs, y.name, result, **node.attrs, source=tensors[0])
+            sources = [self.blocked(v) for v in node.inputs if v is not None]
+            op, attrs = ("BlockedConcat", {}) if node.op == "Concat" else (f"Blocked{node.op}", _pool_attributes(node))
+            value = self._add(op, tuple(s[0] for s in sources), y.name, result, sources=tuple(s[1] for s in sources), **attrs)
         self.tensors[y] = value, result
 
 
 _RULES: dict[str, Callable[[_Layouts, Node], Any]] = {
     **dict.fromkeys(("Conv", "FusedConv", "ConvInputGrad"), _Layouts.convolution),
     **dict.fromkeys((*_UNARY, *_BINARY, "UnaryGrad"), _Layouts.elementwise),
+    **dict.fromkeys(("MaxPool", "MaxPoolGrad", "AveragePool", "AveragePoolGrad"), _Layouts.pool),
     "Concat": _Layouts.concat,
+    "Mul": _Layouts.scale,
+    "ReduceMean": _Layouts.mean,
 }
+
+
+def _pool_attributes(node: Node) -> dict[str, Any]:
+    a = node.attrs
+    window = Window(a["kernel"], a["stride"], a["pad_lo"], a["pad_hi"], a["dilation"])
+    return {"window": window, "ceil_mode": a["ceil_mode"], "count_include_pad": a["count_include_pad"]}
 
 
 def _first(node: Node) -> Value:
