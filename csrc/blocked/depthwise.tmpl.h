@@ -49,7 +49,7 @@ GCAM_FN(depthwise_tile)(const GCAM_FN(depthwise_row) * row, const int pixels, pt
     }
 #pragma GCC unroll 5
     for (ptrdiff_t th = 0; th < height; th++) {
-#pragma GCC unroll 5
+#pragma GCC unroll 7
         for (ptrdiff_t tw = 0; tw < width; tw++) {
             const vreal weight = V(load)(packed + (th * width + tw) * GCAM_BLOCK);
 #pragma GCC unroll 8
@@ -93,6 +93,8 @@ GCAM_FN(depthwise_fill_row)(const GCAM_FN(depthwise_row) * row, ptrdiff_t w)
         GCAM_FN(depthwise_tiles)(row, 5, 5, GCAM_BLOCK, GCAM_BLOCK, w);
     } else if (two && height == 5 && width == 5) {
         GCAM_FN(depthwise_tiles)(row, 5, 5, GCAM_BLOCK, 2 * GCAM_BLOCK, w);
+    } else if (one && width == 7) {
+        GCAM_FN(depthwise_tiles)(row, height, 7, GCAM_BLOCK, GCAM_BLOCK, w);
     } else {
         GCAM_FN(depthwise_tiles)(row, height, width, tap, step, w);
     }
@@ -120,6 +122,7 @@ GCAM_FN(blocked_depthwise_output)(const gcam_blocked_depthwise_geom *g, const re
         .low = V(set1)((real_t)e->alpha),
         .high = V(set1)((real_t)e->beta),
     };
+    real_t lanes[GCAM_BLOCK] = {0};
     ptrdiff_t begin, end;
     gcam_share(out->n * out->blocks, worker, workers, &begin, &end);
     GCAM_FN(blocked_border)(out, y, begin, end);
@@ -128,8 +131,10 @@ GCAM_FN(blocked_depthwise_output)(const gcam_blocked_depthwise_geom *g, const re
         const ptrdiff_t plane = line / out->h, block = plane % out->blocks, i = line % out->h;
         const ptrdiff_t first = i * window->stride[0] - window->pad_lo[0];
         const real_t *x_row = x + plane * in->plane + in->origin + first * in->row - window->pad_lo[1] * GCAM_BLOCK;
-        real_t *y_row = y + plane * out->plane + out->origin + i * out->row, lanes[GCAM_BLOCK];
-        GCAM_FN(blocked_lanes)(bias, out->c, block, lanes);
+        real_t *y_row = y + plane * out->plane + out->origin + i * out->row;
+        if (line == begin || i == 0) {
+            GCAM_FN(blocked_lanes)(bias, out->c, block, lanes);
+        }
         for (ptrdiff_t lane = 0; lane < GCAM_BLOCK; lane += VLANES) {
             row.x = x_row + lane;
             row.packed = packed + block * row.kernel[0] * row.kernel[1] * GCAM_BLOCK + lane;
@@ -145,40 +150,24 @@ GCAM_FN(blocked_depthwise_output)(const gcam_blocked_depthwise_geom *g, const re
 }
 #undef DEPTHWISE_PIXELS
 
-/* The output whose window has cell i of axis `a` at `tap`; -1 if there is none. */
-GCAM_INLINE ptrdiff_t
-GCAM_FN(depthwise_window_at)(const gcam_window *window, int a, ptrdiff_t i, ptrdiff_t tap, ptrdiff_t outputs)
-{
-    const ptrdiff_t start = i + window->pad_lo[a] - tap * window->dilation[a];
-    const ptrdiff_t o = start < 0 || start % window->stride[a] != 0 ? -1 : start / window->stride[a];
-    return o < outputs ? o : -1;
-}
-
-/* One cell of dx: the sum over the taps at which windows have it, in scan order. */
+/* dx_row += one row of dy through one row of taps: cell by cell in the order of the taps. */
 static void
-GCAM_FN(depthwise_gather)(const gcam_blocked_depthwise_geom *g, const real_t *restrict dy,
-                          const real_t *restrict packed, ptrdiff_t i, ptrdiff_t j, real_t *restrict dx)
+GCAM_FN(depthwise_spread_row)(const gcam_blocked_depthwise_geom *g, const real_t *restrict dy_row,
+                              const real_t *restrict weights, real_t *restrict dx_row)
 {
-    const gcam_window *window = &g->window;
-    vreal sum[GCAM_BLOCK / VLANES];
-    for (int v = 0; v < GCAM_BLOCK / VLANES; v++) {
-        sum[v] = (vreal){0};
-    }
-    for (ptrdiff_t th = 0; th < window->kernel[0]; th++) {
-        const ptrdiff_t oh = GCAM_FN(depthwise_window_at)(window, 0, i, th, g->out.h);
-        for (ptrdiff_t tw = 0; tw < window->kernel[1] && oh >= 0; tw++) {
-            const ptrdiff_t ow = GCAM_FN(depthwise_window_at)(window, 1, j, tw, g->out.w);
-            if (ow >= 0) {
-                const real_t *from = dy + oh * g->out.row + ow * GCAM_BLOCK;
-                const real_t *weights = packed + (th * window->kernel[1] + tw) * GCAM_BLOCK;
-                for (int v = 0; v < GCAM_BLOCK / VLANES; v++) {
-                    sum[v] = V(fma)(V(load)(from + v * VLANES), V(load)(weights + v * VLANES), sum[v]);
-                }
+    const ptrdiff_t stride = g->window.stride[1], w = g->in.w;
+    for (ptrdiff_t tw = 0; tw < g->window.kernel[1]; tw++) {
+        const ptrdiff_t start = tw * g->window.dilation[1] - g->window.pad_lo[1]; /* cell of output 0 */
+        const ptrdiff_t first = start < 0 ? (-start + stride - 1) / stride : 0;
+        const ptrdiff_t fitting = start < w ? (w - start + stride - 1) / stride : 0;
+        const ptrdiff_t end = fitting < g->out.w ? fitting : g->out.w;
+        for (ptrdiff_t lane = 0; lane < GCAM_BLOCK; lane += VLANES) {
+            const vreal weight = V(load)(weights + tw * GCAM_BLOCK + lane);
+            for (ptrdiff_t o = first; o < end; o++) {
+                real_t *cell = dx_row + (start + o * stride) * GCAM_BLOCK + lane;
+                V(store)(cell, V(fma)(V(load)(dy_row + o * GCAM_BLOCK + lane), weight, V(load)(cell)));
             }
         }
-    }
-    for (int v = 0; v < GCAM_BLOCK / VLANES; v++) {
-        V(store)(dx + v * VLANES, sum[v]);
     }
 }
 
@@ -190,17 +179,22 @@ GCAM_FN(blocked_depthwise_input_grad)(const gcam_blocked_depthwise_geom *g, cons
 {
     (void)scratch;
     const gcam_blocked *in = &g->in, *out = &g->out;
-    const ptrdiff_t weights = g->window.kernel[0] * g->window.kernel[1] * GCAM_BLOCK;
+    const gcam_window *window = &g->window;
     ptrdiff_t begin, end;
     gcam_share(in->n * in->blocks, worker, workers, &begin, &end);
     GCAM_FN(blocked_border)(in, dx, begin, end);
     gcam_share(in->n * in->blocks * in->h, worker, workers, &begin, &end);
     for (ptrdiff_t line = begin; line < end; line++) {
-        const ptrdiff_t plane = line / in->h, i = line % in->h;
+        const ptrdiff_t plane = line / in->h, i = line % in->h, block = plane % in->blocks;
+        const real_t *dy_plane = dy + plane * out->plane + out->origin;
         real_t *dx_row = dx + plane * in->plane + in->origin + i * in->row;
-        for (ptrdiff_t j = 0; j < in->w; j++) {
-            GCAM_FN(depthwise_gather)(g, dy + plane * out->plane + out->origin, packed + plane % in->blocks * weights,
-                                      i, j, dx_row + j * GCAM_BLOCK);
+        memset(dx_row, 0, (size_t)(in->w * GCAM_BLOCK) * sizeof *dx_row);
+        for (ptrdiff_t th = 0; th < window->kernel[0]; th++) {
+            const ptrdiff_t start = i + window->pad_lo[0] - th * window->dilation[0], o = start / window->stride[0];
+            if (start >= 0 && start % window->stride[0] == 0 && o < out->h) {
+                const ptrdiff_t tap = (block * window->kernel[0] + th) * window->kernel[1];
+                GCAM_FN(depthwise_spread_row)(g, dy_plane + o * out->row, packed + tap * GCAM_BLOCK, dx_row);
+            }
         }
     }
 }

@@ -29,7 +29,8 @@ GCAM_FN(blocked_fold_rows)(const gcam_blocked_pool_geom *g, bool maximum, const 
         GCAM_FN(pool_fill)(cells, count, neutral);
         return;
     }
-    const real_t *row = plane + (oh * g->pool.stride[1] - g->pool.pad_lo[1]) * g->in.row + first * step;
+    const ptrdiff_t start = oh * g->pool.stride[1] - g->pool.pad_lo[1] + first * g->pool.dilation[1];
+    const real_t *row = plane + start * g->in.row;
     for (ptrdiff_t i = 0; i < count; i += VLANES) {
         vreal folded = V(load)(row + i);
         for (ptrdiff_t t = 1; t < end - first; t++) {
