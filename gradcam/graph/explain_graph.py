@@ -15,7 +15,8 @@ from gradcam.compat import Mode
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph, Node, Shape, Value
-from gradcam.graph.passes import prune, take_row
+from gradcam.graph.passes.prune import prune
+from gradcam.graph.passes.take_row import take_row
 from gradcam.graph.tokens import Tokens
 from gradcam.methods.base import CamNodes, Method, Tail, emit_cam
 from gradcam.methods.fullgrad import Term
