@@ -245,12 +245,12 @@ def _raw_maps(job: Job, column: Column) -> list[NDArray[Any]]:
     return [total.astype(real)]
 
 
-def _picture_size(job: Job) -> tuple[int, ...] | None:
-    """Spatial size of the first input with as many axes as the layer."""
+def _explained_input(job: Job) -> NDArray[Any] | None:
+    """The first input with as many axes as the layer, channels first."""
     forward = job.bound.forward
     for value, array in zip(forward.graph.inputs, job.bound.arrays, strict=True):
         if not job.layers or array.ndim == len(job.layers[0].shape):
-            return array.shape[2:] if forward.channel_axis(value) == 1 else array.shape[1:-1]
+            return np.moveaxis(array, forward.channel_axis(value), 1)
     return None
 
 
@@ -271,6 +271,7 @@ def _explanation(
     names = job.bound.forward.layers
     layers = [names[x.value].name if x.value in names else x.value.name for x in job.layers]
     several = len(raws) > 1
+    seen = _explained_input(job)
     weights = column.each("weights")
     return Explanation(
         raw=raws if several else raws[0],
@@ -280,7 +281,7 @@ def _explanation(
         layer=", ".join(layers) or "all layers",
         method=job.method.name,
         compat=job.mode.name,
-        size=_picture_size(job),
+        size=None if seen is None else seen.shape[2:],
         relu=request.relu,
         aggregate=job.method.aggregate or request.aggregate,
         squeeze=job.bound.squeeze,
@@ -291,6 +292,7 @@ def _explanation(
         finished=finished,
         probe=partial(_probe, job, labels, row) if len(job.layers) == 1 else None,
         classes=_classes(job, row),
+        input=seen if seen is not None and seen.ndim in (3, 5) else None,
     )
 
 

@@ -20,7 +20,9 @@ from gradcam.files import write_bytes
 from gradcam.methods.projection import SIGN_RULES
 from gradcam.postprocessing import flags as find_flags
 from gradcam.postprocessing import postprocess, warn_blank
-from gradcam.render.overlay import as_rgb, overlay
+from gradcam.render.figure import encode_png
+from gradcam.render.montage import Slices, pictured
+from gradcam.render.overlay import as_rgb, draw_alone, overlay
 from gradcam.sign_diagnosis import BLANK, CERTAINTY, SignContext
 from gradcam.sign_facts import SignFacts, measure
 from gradcam.sign_report import SignReport
@@ -64,6 +66,8 @@ class Explanation:
         Runs the model again for activations and gradients of the layer; `signs` needs it.
     classes : int, optional
         Number of classes of the explained output.
+    input : ndarray, shape (N, C, *S), optional
+        Signals or volumes that were explained, as they were given (a view): what `overlay` draws the map over.
     """
 
     raw: NDArray[Any] | list[NDArray[Any]]
@@ -86,6 +90,7 @@ class Explanation:
     preprocess: Preprocess | None = None
     probe: Probe | None = field(default=None, repr=False, compare=False)
     classes: int | None = None
+    input: NDArray[Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Drop the batch axis where the caller's picture had none."""
@@ -112,7 +117,8 @@ class Explanation:
         """Return the explanation of one picture, without a batch axis."""
         i = range(len(self))[picture]
         raw, weights, score = (_each(operator.itemgetter(slice(i, i + 1)), a) for a in self._batch)
-        degenerate, eigen, finished = (None if a is None else a[i : i + 1] for a in (self.degenerate, self.eigen, self.finished))
+        names = ("degenerate", "eigen", "finished", "input")
+        rows: dict[str, Any] = {name: None if (a := getattr(self, name)) is None else a[i : i + 1] for name in names}
         return replace(
             self,
             raw=raw,
@@ -120,10 +126,8 @@ class Explanation:
             score=score,
             target=self.target[i : i + 1],
             squeeze=True,
-            degenerate=degenerate,
-            eigen=eigen,
-            finished=finished,
             probe=None if self.probe is None else partial(_probe_row, self.probe, i),
+            **rows,
         )
 
     @property
@@ -265,40 +269,54 @@ class Explanation:
     # Pictures ------------------------------------------------------------------------------------------------------
 
     def overlay(
-        self, image: NDArray[Any] | None = None, *, alpha: float = 0.5, cmap: str | None = None, picture: int = 0
+        self,
+        image: NDArray[Any] | None = None,
+        *,
+        alpha: float = 0.5,
+        cmap: str | None = None,
+        picture: int = 0,
+        slices: Slices = None,
     ) -> NDArray[np.uint8]:
-        """Draw the finished map of one picture over an image.
+        """Draw the finished map of one picture over an image, a volume or a signal.
 
         Parameters
         ----------
-        image : ndarray, shape (H, W, 3) or (H, W), optional
-            uint8, or real numbers in [0, 1]. By default the photo that was explained, if it is known; else the map alone.
+        image : ndarray, optional
+            As in `gradcam.overlay`. By default the photo that was explained, if it is known; the volume or signal that was
+            explained; else the map alone.
         alpha : float
             Weight of the map.
         cmap : str, optional
             Colour table, see `gradcam.overlay`; by default a signed map is drawn with a diverging one.
         picture : int
             Which picture of the batch.
+        slices : int or sequence of int, optional
+            Of a volume or video: how many slices, or which, see `gradcam.overlay`.
 
         Returns
         -------
         ndarray of uint8, shape (H, W, 3)
         """
         finished = self.map if self.squeeze else self.map[picture]
-        if finished.ndim != 2:
-            raise ValueError(f"overlay: map: expected a map with two axes, got {finished.shape}")
-        if image is not None:
-            return overlay(image, finished, alpha=alpha, cmap=cmap)
-        if self.image is None:
-            return overlay(np.zeros((*finished.shape, 3), np.uint8), finished, alpha=1.0, cmap=cmap)
-        if self.preprocess is None:
-            return overlay(self.image, finished, alpha=alpha, cmap=cmap)
-        photo = as_rgb("overlay", self.image)
+        image = self.image if image is None else image
+        if image is None and self.input is not None:
+            seen = self.input[0 if self.squeeze else picture]
+            image = seen if finished.ndim == 1 else pictured(seen)
+        elif image is self.image and image is not None and self.preprocess is not None:
+            return self._on_photo(finished, image, alpha, cmap)
+        if image is None:
+            return draw_alone(finished, cmap, slices)
+        return overlay(image, finished, alpha, cmap, slices=slices)
+
+    def _on_photo(self, finished: NDArray[Any], image: NDArray[Any], alpha: float, cmap: str | None) -> NDArray[np.uint8]:
+        """Draw the map where the model looked; the rest of the photo stays as it is."""
+        assert self.preprocess is not None
+        photo = as_rgb("overlay", image)
         finished = self.preprocess.place(finished, photo.shape[:2])
         drawn = overlay(photo, finished, alpha=alpha, cmap=cmap)
         return np.where(np.isnan(finished)[..., None], photo, drawn)
 
-    def plot(self, ax: Any = None, *, picture: int = 0) -> Any:
+    def plot(self, ax: Any = None, *, picture: int = 0, slices: Slices = None) -> Any:
         """Draw one picture with matplotlib and return the axes.
 
         Parameters
@@ -307,21 +325,25 @@ class Explanation:
             Where to draw; a new figure by default.
         picture : int
             Which picture of the batch.
+        slices : int or sequence of int, optional
+            As in `overlay`.
         """
         if ax is None:
             ax = require("matplotlib.figure", "plot").Figure().subplots()
-        ax.imshow(self.overlay(picture=picture))
+        ax.imshow(self.overlay(picture=picture, slices=slices))
         ax.set_title(f"{self.title(picture)}, {self.method}")
         ax.set_axis_off()
         return ax
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, slices: Slices = None) -> None:
         """Write the pictures (``.png``) or the arrays (``.npz``); never half a file.
 
         Parameters
         ----------
         path : path
             ``.png``: the overlay of the first picture. ``.npz``: map, raw, weights, score, target, layer, method, compat.
+        slices : int or sequence of int, optional
+            As in `overlay`.
 
         Raises
         ------
@@ -332,7 +354,7 @@ class Explanation:
 
         suffix = Path(path).suffix.lower()
         if suffix == ".png":
-            write_bytes(path, self._repr_png_())
+            write_bytes(path, self._repr_png_(slices))
         elif suffix == ".npz":
             buffer = io.BytesIO()
             np.savez(buffer, **self.arrays())
@@ -347,11 +369,9 @@ class Explanation:
         several = _numbered("raw", self.raw) | _numbered("weights", np.empty(0) if self.weights is None else self.weights)
         return {"map": self.map, **several, "score": self.score, "target": titles, **names}
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self, slices: Slices = None) -> bytes:
         """Show the first picture in a notebook."""
-        from gradcam.render.figure import encode_png
-
-        return encode_png(self.overlay())
+        return encode_png(self.overlay(slices=slices))
 
 
 def _each(function: Callable[[Any], Any], arrays: Any) -> Any:

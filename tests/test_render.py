@@ -9,7 +9,7 @@ from PIL import Image
 from gradcam import overlay, resize
 from gradcam.render import peers
 from gradcam.render.colormap import DIVERGING, NO_DATA, SEQUENTIAL, TABLES, colorize, colormap
-from gradcam.render.figure import encode_png, panel
+from gradcam.render.figure import Scale, encode_png, panel
 
 
 def test_tables_have_256_rows_and_are_those_of_matplotlib():
@@ -80,7 +80,14 @@ def test_a_map_is_resized_to_the_picture_and_grey_pictures_do():
         (np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2)), {}, ValueError, "image: expected shape"),
         (np.zeros((2, 2), np.int64), np.zeros((2, 2)), {}, TypeError, "image: expected uint8"),
         (np.full((2, 2), 2.0), np.zeros((2, 2)), {}, ValueError, r"image: expected real numbers in \[0, 1\]"),
-        (np.zeros((2, 2), np.uint8), np.zeros((1, 2, 2)), {}, ValueError, "map: expected real numbers"),
+        (
+            np.zeros((2, 2), np.uint8),
+            np.zeros((1, 2, 2)),
+            {},
+            ValueError,
+            r"image: expected shape \(D, H, W, 3\) or \(D, H, W\), got \(2, 2\)",
+        ),
+        (np.zeros((2, 2), np.uint8), np.zeros((1, 1, 2, 2)), {}, ValueError, "map: expected real numbers"),
         (np.zeros((2, 2), np.uint8), np.zeros((2, 2)), {"alpha": 1.5}, ValueError, "alpha"),
         (np.zeros((2, 2), np.uint8), np.zeros((0, 2)), {}, ValueError, "map: expected real numbers"),
         (np.zeros((2, 2), np.uint8), np.zeros((2, 2)), {"alpha": float("nan")}, ValueError, "alpha"),
@@ -97,7 +104,7 @@ def test_bad_input(image, values, options, error, text):
 def test_panel_and_png():
     rng = np.random.default_rng(1)
     rows = [[("one", rng.integers(0, 256, (64, 64), np.uint8)), ("two", rng.integers(0, 256, (30, 90, 3), np.uint8))]]
-    drawn = panel(rows, signed="signed")
+    drawn = panel(rows, Scale("signed"))
     assert drawn.dtype == np.uint8
     assert drawn.ndim == 3
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 1000  # both pictures, text and the colour bar are there

@@ -52,7 +52,7 @@ def main() -> None:
         (f"removed: {removed.share:.0%} of the mass", over(np.minimum(report.map, 0), peak)),
         (f"R(-L): the map of -S for {DIGIT}", over(report.counterfactual.shown, peak)),
     ]
-    write("signs_relu.png", panel([cells], signed=Scale("all on one scale", peak)))
+    write("signs_relu.png", panel([cells], scale=Scale("all on one scale", peak)))
 
     # The same function in other numbers: the layer is shifted, the next bias takes the shift back, gradients stay (12.3).
     a, g = model.activations_and_gradients(x, layer=model.default_layer.name, target=DIGIT)
@@ -72,13 +72,13 @@ def main() -> None:
         ("R(L'): blank", over(np.maximum(shifted.map, 0), peak)),
         ("R(L' - mean)", over(np.maximum(shifted.map - zero["mean_baseline"], 0), peak)),
     ]
-    write("signs_shift.png", panel([cells], signed=Scale(f"shift adds {alpha @ shift:.3g} everywhere; all on one scale", peak)))
+    write("signs_shift.png", panel([cells], scale=Scale(f"shift adds {alpha @ shift:.3g} everywhere; all on one scale", peak)))
 
     both = [model.explain(x, target=t, relu=False).signs()[0] for t in (5, DIGIT, gradcam.targets.Contrast(5, DIGIT))]
     peak = max(signs_peak(r) for r in both)
     names = ("class 5", f"class {DIGIT}", f"Contrast(5, {DIGIT})")
     cells = [(f"{name}\nsum {r.masses.sum():+.3g}", over(r.map, peak)) for name, r in zip(names, both, strict=True)]
-    write("signs_contrast.png", panel([cells], signed=Scale("all on one scale", peak)))
+    write("signs_contrast.png", panel([cells], scale=Scale("all on one scale", peak)))
 
 
 if __name__ == "__main__":

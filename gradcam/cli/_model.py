@@ -6,33 +6,79 @@ import argparse
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam.cli._arrays import is_array_file, read_inputs
 from gradcam.errors import require
 from gradcam.explanation import Explanation
 from gradcam.files import refuse_inputs
+from gradcam.graph.source import dims_text
 from gradcam.model import Model, load
 from gradcam.preprocess import Preprocess, open_image
+from gradcam.render.montage import pictured
 from gradcam.resampling import resize
 
 __all__ = [
+    "Picture",
     "add_model_arguments",
     "add_run_arguments",
+    "bound_inputs",
     "layer",
     "load_model",
     "output_path",
     "pictures",
-    "placing",
-    "preprocessing",
     "report_failures",
     "targets",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture, signal or volume.
+
+    Attributes
+    ----------
+    path : str
+        Its file.
+    inputs : dict of ndarray
+        The model's inputs by name, for one picture, with a batch axis.
+    photo : ndarray of uint8 or None
+        The photo that it was, else the picture that an array shows.
+    steps : Preprocess or None
+        How the photo became the input; None for arrays, which go in as they are.
+    row : int or None
+        Number in its file, where that holds several.
+    """
+
+    path: str
+    inputs: Mapping[str, NDArray[Any]]
+    photo: NDArray[np.uint8] | None
+    steps: Preprocess | None = None
+    row: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return self.path if self.row is None else f"{self.path}[{self.row}]"
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of its results."""
+        return Path(self.path).stem + ("" if self.row is None else f".{self.row}")
+
+    def placing(self, size: tuple[int, ...]) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+        """What puts a map onto the photo, by way of the input's size; NaN where the model saw nothing."""
+        if self.photo is None or self.steps is None:
+            return None
+        steps, (height, width) = self.steps, self.photo.shape[:2]
+        return lambda values: steps.place(resize(values[None], size)[0], (height, width))
+
 
 _PRESETS = ("imagenet", "caffe", "unit", "signed", "raw")
 
@@ -40,7 +86,9 @@ _PRESETS = ("imagenet", "caffe", "unit", "signed", "raw")
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the model, the pictures, and what is explained."""
     parser.add_argument("model", metavar="MODEL", help="ONNX file")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="PNG, JPEG, WebP, BMP or TIFF")
+    parser.add_argument(
+        "pictures", metavar="PICTURE", nargs="+", help="PNG, JPEG, WebP, BMP or TIFF; or arrays: .npy (of several inputs .npz, by name)"
+    )
     parser.add_argument("--target", metavar="T", nargs="+", help="class names or indices (default: the class with the largest score)")
     parser.add_argument("--layer", metavar="L", nargs="+", help="tensor or node names (default: see `gradcam info`)")
 
@@ -77,7 +125,7 @@ def layer(arguments: argparse.Namespace) -> str | list[str] | None:
     return names if len(names) > 1 else next(iter(names), None)
 
 
-def preprocessing(model: Model, arguments: argparse.Namespace) -> Preprocess:
+def _preprocessing(model: Model, arguments: argparse.Namespace) -> Preprocess:
     """Take the model's own preprocessing or the preset asked for, with single fields replaced, and say which."""
     steps = model.preprocess
     if arguments.preprocess:
@@ -91,24 +139,53 @@ def preprocessing(model: Model, arguments: argparse.Namespace) -> Preprocess:
     if arguments.bgr:
         fields["channels"] = "bgr"
     steps = replace(steps, **fields)
-    print(f"preprocessing: {steps}", file=sys.stderr)
+    if not all(map(is_array_file, arguments.pictures)):
+        print(f"preprocessing: {steps}", file=sys.stderr)
     return steps
 
 
-def pictures(
-    arguments: argparse.Namespace, steps: Preprocess, failures: list[str]
-) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.float32]]]:
-    """Name, photo and tensor of each picture; one that cannot be read is added to the failures."""
-    for picture in _progress(arguments.pictures):
+def pictures(model: Model, arguments: argparse.Namespace, failures: list[str]) -> Iterator[Picture]:
+    """All pictures of all files; a file that cannot be read is added to the failures."""
+    steps = _preprocessing(model, arguments)
+    for path in _progress(arguments.pictures):
         try:
-            photo = open_image(picture)
-            tensor = steps(photo)
+            found = _arrays(arguments.command, model, path) if is_array_file(path) else [_photo(arguments.command, model, steps, path)]
         except (OSError, ValueError, Warning) as error:
             if arguments.debug:
                 traceback.print_exc()
-            failures.append(str(error) if picture in str(error) else f"{picture}: {error}")
+            failures.append(str(error) if path in str(error) else f"{path}: {error}")
             continue
-        yield picture, photo, tensor
+        yield from found
+
+
+def _photo(command: str, model: Model, steps: Preprocess, path: str) -> Picture:
+    if len(model.inputs) > 1 or len(model.inputs[0].shape) != 4:
+        wanted = "; ".join(f"{t.name} {dims_text(t.shape)}" for t in model.inputs)
+        kind = ".npz file" if len(model.inputs) > 1 else ".npy file"
+        raise ValueError(f"{command}: {path}: this model takes no photo but arrays: expected a {kind} with {wanted}")
+    photo = open_image(path)
+    return Picture(path, {model.inputs[0].name: steps(photo)}, photo, steps)
+
+
+def _arrays(command: str, model: Model, path: str) -> list[Picture]:
+    inputs = read_inputs(command, path, model.inputs)
+    shown = next((t for t in model.inputs if len(t.shape) == 4), None)
+    count = len(next(iter(inputs.values())))
+    found = []
+    for i in range(count):
+        photo = None
+        if shown is not None:
+            array = inputs[shown.name][i]
+            photo = pictured(np.moveaxis(array, -1, 0) if shown.layout == "channels_last" else array)
+        one = {name: array[i : i + 1] for name, array in inputs.items()}
+        found.append(Picture(path, one, photo, row=i if count > 1 else None))
+    return found
+
+
+def bound_inputs(model: Model, picture: Picture) -> Any:
+    """What `Model.explain` takes of a picture."""
+    bare = {name: array[0] for name, array in picture.inputs.items()}
+    return bare if len(model.inputs) > 1 else next(iter(bare.values()))
 
 
 def report_failures(failures: list[str]) -> int:
@@ -125,7 +202,7 @@ def _progress(names: list[str]) -> Iterable[str]:
     return names
 
 
-def output_path(arguments: argparse.Namespace, given: str, picture: str, parts: tuple[str, str], suffix: str) -> Path:
+def output_path(arguments: argparse.Namespace, given: str, picture: Picture, parts: tuple[str, str], suffix: str) -> Path:
     """Path of one result: the file that was given, or one in that folder.
 
     Parameters
@@ -134,18 +211,18 @@ def output_path(arguments: argparse.Namespace, given: str, picture: str, parts: 
         With the model and the pictures, none of which is overwritten.
     given : str
         File or folder.
-    picture : str
-        Path of the picture.
+    picture : Picture
+        Whose result it is.
     parts : (str, str)
         What stands between the picture's name and the suffix for the only result, and for one of several.
     suffix : str
         With its dot.
     """
-    place, single = Path(given), len(arguments.pictures) * len(targets(arguments)) == 1
+    place, single = Path(given), picture.row is None and len(arguments.pictures) * len(targets(arguments)) == 1
     if not (single and place.suffix.lower() == suffix and not place.is_dir()):
         place.mkdir(parents=True, exist_ok=True)
         middle = parts[0] if single else re.sub(r"[^\w.-]+", "_", parts[1]).strip("_")
-        place = place / f"{Path(picture).stem}.{middle}{suffix}"
+        place = place / f"{picture.stem}.{middle}{suffix}"
     refuse_inputs(arguments.command, [place], (arguments.model, *arguments.pictures))
     return place
 
@@ -154,9 +231,3 @@ def target_name(explanation: Explanation) -> str:
     """Name of the explained class for a file."""
     name = str(getattr(explanation.target[0], "c", explanation.title()))
     return explanation.labels.get(int(name), name) if name.isdigit() else name
-
-
-def placing(steps: Preprocess, photo: NDArray[np.uint8], size: tuple[int, ...]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return what puts a map of any size onto the photo; NaN where the model saw nothing."""
-    height, width = photo.shape[:2]
-    return lambda values: steps.place(resize(values[None], size)[0], (height, width))

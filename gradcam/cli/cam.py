@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.array_methods import cam
+from gradcam.cli._arrays import read_npy
 from gradcam.compat import MODES, Mode
 from gradcam.compat import mode as compat_mode
 from gradcam.files import refuse_inputs, write_bytes
@@ -51,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     method = find_method("cam", arguments.method)
     if arguments.gradients is None and "gradients" in method.needs:
         raise ValueError(f"cam: GRADIENTS.npy: expected a file, since method '{method.name}' needs gradients; got none")
-    activations = _read(arguments.activations)
-    gradients: Any = None if arguments.gradients is None else _read(arguments.gradients)
+    activations = read_npy("cam", arguments.activations)
+    gradients: Any = None if arguments.gradients is None else read_npy("cam", arguments.gradients)
     photo = None if arguments.image is None else open_image(arguments.image)
     common = {"method": arguments.method, "channel_axis": arguments.channel_axis, "compat": arguments.compat}
     signed = cam(activations, gradients, relu=False, **common)
@@ -66,20 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_bytes(path, _npy(raw) if picture is None else encode_png(_draw(signed[picture], photo, record, method.name, relu)))
     print(f"{arguments.activations}: {method.name}, maps {raw.shape} -> {', '.join(map(str, outputs))}", file=sys.stderr)
     return 0
-
-
-def _read(path: str) -> NDArray[Any]:
-    """Read one array; code in the file is never run."""
-    with open(path, "rb") as file:
-        start = file.read(6)
-    if start[:2] == b"PK":
-        raise ValueError(f"cam: {path}: expected a .npy file, got a .npz file, which may hold many arrays: save one with numpy.save")
-    if start != b"\x93NUMPY":
-        raise ValueError(f"cam: {path}: expected a .npy file as numpy.save writes it, got something else")
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except Exception as error:  # NumPy raises many kinds on damaged headers
-        raise ValueError(f"cam: {path}: this array cannot be read: {error}") from error
 
 
 def _outputs(arguments: argparse.Namespace, raw: NDArray[Any]) -> dict[Path, int | None]:

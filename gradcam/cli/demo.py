@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     (title, signed), *quadrants = sign_cells(report, large)
     for_and_against = (title.replace("signed map", f"for and against {present[contested]}"), signed)
     scale = Scale(f"digit {present[contested]}: signed map = Q1 + Q2 + Q3 + Q4, all on one scale", signs_peak(report))
-    write_bytes(arguments.output, encode_png(panel([evidence, [for_and_against, *quadrants]], signed=scale)))
+    write_bytes(arguments.output, encode_png(panel([evidence, [for_and_against, *quadrants]], scale=scale)))
     seen = np.flatnonzero(np.asarray(model(x)) > 0)
     print(f"digits in the scene: {', '.join(map(str, sorted(present)))}; the model sees: {', '.join(map(str, seen))}")
     for digit, e in zip(present, found, strict=True):

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compat", metavar="C", default="paper", help=f"one of {', '.join(MODES)} (default: paper)")
     parser.add_argument("--aggregate", choices=("mean", "max", "product"), help="how several layers are combined (default: as --compat)")
     parser.add_argument("--aug-smooth", action="store_true", help="average over mirrored and scaled copies of the picture")
+    parser.add_argument(
+        "--slices", metavar="N", type=int, nargs="+", help="of volumes and video: how many slices, or the numbers of several"
+    )
     _model.add_run_arguments(parser)
     parser.add_argument("-o", "--output", metavar="FILE|DIR", help="PNG file, or a folder for several (default: the current folder)")
     parser.add_argument("--npz", metavar="FILE|DIR", help="also write map, raw, weights, score and target as arrays")
@@ -36,11 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     model = _model.load_model(arguments)
-    steps = _model.preprocessing(model, arguments)
     failures: list[str] = []
-    for picture, photo, tensor in _model.pictures(arguments, steps, failures):
+    for picture in _model.pictures(model, arguments, failures):
         found = model.explain_many(
-            tensor[0],
+            _model.bound_inputs(model, picture),
             _model.targets(arguments),
             layer=_model.layer(arguments),
             method=arguments.method,
@@ -50,31 +52,37 @@ def run(arguments: argparse.Namespace) -> int:
             num_threads=arguments.num_threads,
         )
         for explanation in found:
-            explanation.image, explanation.preprocess = photo, steps
+            explanation.image, explanation.preprocess = picture.photo, picture.steps
             try:
                 _write(explanation, picture, arguments)
             except OSError as error:
-                failures.append(f"{picture}: {error}")
+                failures.append(f"{picture.name}: {error}")
     return _model.report_failures(failures)
 
 
-def _write(explanation: Explanation, picture: str, arguments: argparse.Namespace) -> None:
+def _slices(arguments: argparse.Namespace) -> int | list[int] | None:
+    """One number says how many slices, several say which."""
+    numbers: list[int] = arguments.slices or []
+    return numbers if len(numbers) > 1 else next(iter(numbers), None)
+
+
+def _write(explanation: Explanation, picture: _model.Picture, arguments: argparse.Namespace) -> None:
     parts = arguments.method, _model.target_name(explanation)
     paths = [_model.output_path(arguments, arguments.output or ".", picture, parts, ".png")]
     if arguments.npz is not None:
         paths.append(_model.output_path(arguments, arguments.npz, picture, parts, ".npz"))
     for path in paths:
-        explanation.save(path)
+        explanation.save(path, slices=_slices(arguments))
     where = " (logit)" if explanation.logit else ""
     files = ", ".join(map(str, paths))
     print(
-        f"{picture}: {explanation.title()}, score {float(explanation.score):.4g}{where}, layer {explanation.layer} -> {files}",
+        f"{picture.name}: {explanation.title()}, score {float(explanation.score):.4g}{where}, layer {explanation.layer} -> {files}",
         file=sys.stderr,
     )
     if line := _signs(explanation):
-        print(f"{picture}: {line}", file=sys.stderr)
+        print(f"{picture.name}: {line}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(_record(explanation, picture, paths)))
+        print(json.dumps(_record(explanation, picture.name, paths)))
 
 
 def _signs(explanation: Explanation) -> str:

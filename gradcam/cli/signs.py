@@ -7,14 +7,10 @@ import json
 import sys
 import warnings
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gradcam.cli import _model
 from gradcam.errors import BlankMapWarning
 from gradcam.explanation import Explanation
 from gradcam.files import write_bytes
-from gradcam.preprocess import Preprocess
 from gradcam.render.figure import encode_png
 from gradcam.render.signs import sign_panel
 
@@ -36,35 +32,38 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.top < 0:
         raise ValueError(f"signs: --top: expected 0 or more, got {arguments.top}")
     model = _model.load_model(arguments)
-    steps = _model.preprocessing(model, arguments)
     failures: list[str] = []
     first = True
-    for picture, photo, tensor in _model.pictures(arguments, steps, failures):
+    for picture in _model.pictures(model, arguments, failures):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BlankMapWarning)  # the report says the same
             found = model.explain_many(
-                tensor[0], _model.targets(arguments), layer=_model.layer(arguments), relu=False, num_threads=arguments.num_threads
+                _model.bound_inputs(model, picture),
+                _model.targets(arguments),
+                layer=_model.layer(arguments),
+                relu=False,
+                num_threads=arguments.num_threads,
             )
         for explanation in found:
             if not first and not arguments.json:
                 print()
             first = False
             try:
-                _write(explanation, picture, photo, steps, arguments)
+                _write(explanation, picture, arguments)
             except OSError as error:
-                failures.append(f"{picture}: {error}")
+                failures.append(f"{picture.name}: {error}")
     return _model.report_failures(failures)
 
 
-def _write(explanation: Explanation, picture: str, photo: NDArray[np.uint8], steps: Preprocess, arguments: argparse.Namespace) -> None:
+def _write(explanation: Explanation, picture: _model.Picture, arguments: argparse.Namespace) -> None:
     report = explanation.signs()[0]
     if arguments.output is not None:
         name = _model.target_name(explanation)
         path = _model.output_path(arguments, arguments.output, picture, ("signs", f"{name}.signs"), ".png")
-        place = _model.placing(steps, photo, explanation.size) if explanation.size else None
-        write_bytes(path, encode_png(sign_panel(report, photo, place=place)))
-        print(f"{picture}: {explanation.title()} -> {path}", file=sys.stderr)
+        place = picture.placing(explanation.size) if explanation.size else None
+        write_bytes(path, encode_png(sign_panel(report, picture.photo, place=place)))
+        print(f"{picture.name}: {explanation.title()} -> {path}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps({"picture": picture} | report.to_dict(arguments.top), allow_nan=False))
+        print(json.dumps({"picture": picture.name} | report.to_dict(arguments.top), allow_nan=False))
     else:
-        print(f"{picture}\n{report.describe(arguments.top)}")
+        print(f"{picture.name}\n{report.describe(arguments.top)}")

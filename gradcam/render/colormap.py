@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIVERGING", "NO_DATA", "SEQUENTIAL", "TABLES", "colorize", "colormap", "paint"]
+__all__ = ["DIVERGING", "NO_DATA", "SEQUENTIAL", "TABLES", "Scaled", "blend", "colorize", "colormap", "paint", "shares"]
 
 SEQUENTIAL = ("viridis", "inferno", "turbo", "jet")
 DIVERGING = ("diverging", "purple-green")
@@ -53,3 +53,25 @@ def paint(rows: NDArray[np.floating[Any]], table: NDArray[np.uint8]) -> NDArray[
     colours = table[np.minimum(np.where(missing, 0, rows), 255).astype(np.intp)]
     colours[missing] = NO_DATA
     return colours
+
+
+class Scaled(NamedTuple):
+    """How a map is coloured: the table, and of a diverging one the value at its ends."""
+
+    table: str
+    peak: float
+
+
+def shares(values: NDArray[np.floating[Any]], cmap: str | None) -> tuple[NDArray[np.floating[Any]], Scaled]:
+    """Place of a map's values in a table, from 0 to 1; a diverging one (by default where values are negative) has 0 at its centre."""
+    known = np.isfinite(values)
+    table = cmap or ("diverging" if np.min(values, where=known, initial=0) < 0 else "viridis")
+    if table not in DIVERGING:
+        return values, Scaled(table, 0.0)
+    peak = np.max(np.abs(values), where=known, initial=0)
+    return 0.5 + 0.5 * (values / (peak or 1)), Scaled(table, float(peak))
+
+
+def blend(picture: NDArray[np.uint8], places: NDArray[np.floating[Any]], table: str, alpha: float) -> NDArray[np.uint8]:
+    """Colours of places in a table over a picture (..., 3), rounded."""
+    return np.rint(alpha * colorize(places, table) + (1 - alpha) * picture).astype(np.uint8)

@@ -93,7 +93,7 @@ def sign_panel(report: SignReport, image: NDArray[np.uint8] | None = None, *, pl
             f"{title}\nwhat the ReLU leaves",
             signed_picture(np.atleast_2d(np.where(report.map < 0, 0, report.map)), signs_peak(report)),
         )
-    return panel([[first, *quadrants[:2]], [signed, *quadrants[2:]]], signed=Scale("all on one scale", signs_peak(report)))
+    return panel([[first, *quadrants[:2]], [signed, *quadrants[2:]]], scale=Scale("all on one scale", signs_peak(report)))
 
 
 def plot_signs(report: SignReport, image: ArrayLike | None) -> Any:

@@ -172,7 +172,7 @@ def test_titles_stay_within_their_cells():
 
 def test_the_bar_names_its_ends():
     white = np.full((8, 8, 3), 255, np.uint8)
-    plain, named = (panel([[("", white)] * 3], signed=s) for s in ("text", Scale("text", 0.25)))
+    plain, named = (panel([[("", white)] * 3], s) for s in (Scale("text"), Scale("text", 0.25)))
     assert plain.shape == named.shape
     assert (plain != named).any()
 

@@ -250,3 +250,20 @@ def vit(prefix: int = 1, grid: tuple[int, ...] = (2, 3), pool: bool = False, blo
         nodes.append(helper.make_node("Gather", ["norm", "first"], ["features"], axis=1))
     nodes.append(helper.make_node("MatMul", ["features", w.add("head", width, 3)], ["y"]))
     return model_bytes(nodes, {"x": ["N", 2, *(4 * n for n in grid)]}, {"y": ["N", 3]}, w)
+
+
+def conv_net(axes: int) -> bytes:
+    """Convolution, ReLU, the mean over all positions and a linear layer: for signals (1), pictures (2) or volumes (3)."""
+    w = Weights()
+    nodes = [
+        helper.make_node("Conv", ["x", w.add("w", 6, 2, *(3,) * axes)], ["conv"], pads=[1] * 2 * axes),
+        helper.make_node("Relu", ["conv"], ["relu"]),
+        helper.make_node("GlobalAveragePool", ["relu"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+        helper.make_node("MatMul", ["features", w.add("fc", 6, 3)], ["y"]),
+    ]
+    return model_bytes(nodes, {"x": ["N", 2, *SIZES[axes]]}, {"y": ["N", 3]}, w)
+
+
+SIZES = {1: (40,), 2: (12, 10), 3: (4, 12, 10)}
+"""Sizes of the input of `conv_net`."""
