@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam.errors import LayerError, nearest
+from gradcam.errors import LayerError, ModelFormatError, nearest
 from gradcam.graph.default_layer import default_layer
 from gradcam.graph.explain_graph import Layer, entering_normaliser
-from gradcam.graph.ir import Graph, Shape, Value
+from gradcam.graph.ir import MANY, Graph, Shape, Value
 from gradcam.graph.layers import LayerInfo, channel_axes, find_layers, split_tokens
 from gradcam.graph.module_paths import child_paths, pattern_of
-from gradcam.graph.passes import fold_batchnorm, is_per_picture, picture_axes
+from gradcam.graph.passes import cuts_pictures, fold_batchnorm, is_per_picture, picture_axes
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.graph.source import Source
 
@@ -133,5 +133,27 @@ def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[An
     axes = channel_axes(graph)
     layers, lookup = find_layers(graph, axes, names, source.nodes, source.initializers)
     outputs = dict(zip(source.outputs, graph.outputs, strict=True))
-    separable = all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph)
-    return Forward(graph, real, outputs, layers, lookup, folds, axes, picture_axes(graph) if separable else None)
+    pictures = picture_axes(graph) if all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph) else None
+    if pictures is not None and cuts_pictures(graph, pictures) and _leaves_pictures_out(source, shapes, real, names, pictures):
+        pictures = None
+    return Forward(graph, real, outputs, layers, lookup, folds, axes, pictures)
+
+
+def _leaves_pictures_out(
+    source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], names: Mapping[str, Value], axes: Mapping[Value, int | None]
+) -> bool:
+    """Whether a graph for several pictures has tensors with fewer of them than it was given.
+
+    A file that was exported for one picture, or that cannot be built for several, has no other meaning than picture by picture.
+    """
+    count = next((spec.dims[0] for spec in source.inputs if isinstance(spec.dims[0], int)), MANY)
+    try:
+        _, several = source.build({name: (count, *shape[1:]) for name, shape in shapes.items()}, real)
+    except ModelFormatError:
+        return False
+    for name, value in names.items():
+        axis = axes.get(value)
+        if axis is not None and name in several:
+            if several[name].shape != (*value.shape[:axis], count * value.shape[axis], *value.shape[axis + 1 :]):
+                return True
+    return False

@@ -51,13 +51,24 @@ class Node:
         return f"{', '.join(o.name for o in self.outputs)} = {self.op}({', '.join('-' if i is None else i.name for i in self.inputs)})"
 
 
+MANY = 9
+"""Pictures with which it is tried whether a slice leaves some out."""
+
+
 @dataclass(eq=False, slots=True)
 class Graph:
-    """Nodes in topological order from inputs to outputs."""
+    """Nodes in topological order from inputs to outputs.
+
+    Attributes
+    ----------
+    cuts : list of (Value, int)
+        Axes that a slice with given bounds took whole, which would take a part of a longer one.
+    """
 
     inputs: list[Value]
     outputs: list[Value]
     nodes: list[Node]
+    cuts: list[tuple[Value, int]] = field(default_factory=list)
 
     def producers(self) -> dict[Value, Node]:
         """Node that computes each value."""

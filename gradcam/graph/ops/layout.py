@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Node, Shape, Value
+from gradcam.graph.ir import MANY, Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 from gradcam.graph.operators import Mixes, elementwise_picture_axis, operator
 from gradcam.ops import layout as kernels
@@ -302,6 +302,9 @@ def slice_(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
         i = node.axis(axis, len(x.shape))
         positions = range(*slice(start, end if end > -(2**31) or step > 0 else None, step).indices(x.shape[i]))
         begin[i], stride[i], sizes[i] = (positions.start if len(positions) else 0), step, len(positions)
+        longer = MANY * x.shape[i]
+        if len(positions) == x.shape[i] and len(range(*slice(start, end, step).indices(longer))) != longer:
+            g.graph.cuts.append((x, i))
     if tuple(sizes) == x.shape and all(s == 1 for s in stride):
         return x
     return g.emit("Slice", x, starts=tuple(begin), steps=tuple(stride), sizes=tuple(sizes))

@@ -3,8 +3,8 @@
 from gradcam.graph.passes.fold_batchnorm import fold_batchnorm
 from gradcam.graph.passes.fuse import fuse
 from gradcam.graph.passes.layout import assign_layouts
-from gradcam.graph.passes.per_picture import is_per_picture, picture_axes
+from gradcam.graph.passes.per_picture import cuts_pictures, is_per_picture, picture_axes
 from gradcam.graph.passes.prune import prune
 from gradcam.graph.passes.take_row import take_row
 
-__all__ = ["assign_layouts", "fold_batchnorm", "fuse", "is_per_picture", "picture_axes", "prune", "take_row"]
+__all__ = ["assign_layouts", "cuts_pictures", "fold_batchnorm", "fuse", "is_per_picture", "picture_axes", "prune", "take_row"]

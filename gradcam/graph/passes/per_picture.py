@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gradcam.graph.ir import Graph, Value
 from gradcam.graph.operators import OPERATORS, Mixes
 
-__all__ = ["is_per_picture", "picture_axes"]
+__all__ = ["cuts_pictures", "is_per_picture", "picture_axes"]
 
 
 def picture_axes(graph: Graph) -> dict[Value, int | None] | None:
@@ -29,3 +31,8 @@ def is_per_picture(graph: Graph) -> bool:
     """
     axes = picture_axes(graph)
     return axes is not None and all(axes.get(v) == 0 and v.shape[0] == 1 for v in graph.outputs)
+
+
+def cuts_pictures(graph: Graph, axes: Mapping[Value, int | None]) -> bool:
+    """Whether a slice takes the only picture of a graph for one, and might leave out some of several."""
+    return any(axes.get(value) == axis for value, axis in graph.cuts)
