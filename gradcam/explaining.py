@@ -46,6 +46,7 @@ class Request:
     relu: bool | None = None
     aug_smooth: bool = False
     aggregate: str | None = None
+    signs: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -65,7 +66,9 @@ def explain_rows(session: Session, labels: Labels, function: str, x: Inputs, tar
     bound = session.bind(function, x)
     _check_mixing(function, bound, "explained")
     shown = [_resolve(labels, bound, target, mode) for target in targets]
-    job = Job(session, bound, _layers(function, bound, request, shown, method), method, mode, num_threads=request.num_threads)
+    layers = _layers(function, bound, request, shown, method)
+    keep = request.signs and len(layers) == 1 and method.retarget is None
+    job = Job(session, bound, layers, method, mode, num_threads=request.num_threads, keep=keep)
     noisy = "input" in method.needs and not method.layerless
     if request.aug_smooth or noisy:
         shown = settle(job, shown)  # one class for all runs of a picture: that of the picture as it is
@@ -292,6 +295,7 @@ def _explanation(
         finished=finished,
         probe=partial(_probe, job, labels, row) if len(job.layers) == 1 else None,
         classes=_classes(job, row),
+        measured=_measured(job, column),
         input=seen if seen is not None and seen.ndim in (3, 5) else None,
     )
 
@@ -305,6 +309,14 @@ def _classes(job: Job, row: Sequence[Target]) -> int | None:
 def _probe(job: Job, labels: Labels, row: Sequence[Target], target: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Activations and gradients of the layer, channels first, for the explained targets or another one."""
     activations, gradients = gradients_of(job, row if target is None else _resolve(labels, job.bound, target, job.mode))
-    layer = job.layers[0]
-    first, second = (np.moveaxis(layer.arrange(array), layer.channel_axis, 1) for array in (activations, gradients))
-    return first, second
+    return _channels_first(job.layers[0], activations), _channels_first(job.layers[0], gradients)
+
+
+def _measured(job: Job, column: Column) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The same of the explained targets, where they were kept."""
+    found = column.each("array") if job.keep else []
+    return (_channels_first(job.layers[0], found[0]), _channels_first(job.layers[0], found[1])) if found else None
+
+
+def _channels_first(layer: Layer, array: NDArray[Any]) -> NDArray[Any]:
+    return np.moveaxis(layer.arrange(array), layer.channel_axis, 1)

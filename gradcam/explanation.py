@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.compat import mode as compat_mode
-from gradcam.errors import BlankMapWarning, TargetError, require
+from gradcam.errors import BlankMapWarning, require
 from gradcam.files import write_bytes
 from gradcam.methods.projection import SIGN_RULES
 from gradcam.postprocessing import flags as find_flags
@@ -23,10 +23,11 @@ from gradcam.postprocessing import postprocess, warn_blank
 from gradcam.render.figure import encode_png
 from gradcam.render.montage import Slices, pictured
 from gradcam.render.overlay import as_rgb, draw_alone, overlay
-from gradcam.sign_diagnosis import BLANK, CERTAINTY, SignContext
+from gradcam.sign_diagnosis import BLANK, SignContext
 from gradcam.sign_facts import SignFacts, measure
 from gradcam.sign_report import SignReport
-from gradcam.targets import ClassScore, Target, Weighted
+from gradcam.sign_runs import other_maps, saturation
+from gradcam.targets import ClassScore, Target
 
 if TYPE_CHECKING:
     from gradcam.preprocess import Preprocess
@@ -66,6 +67,8 @@ class Explanation:
         Runs the model again for activations and gradients of the layer; `signs` needs it.
     classes : int, optional
         Number of classes of the explained output.
+    measured : (ndarray, ndarray), optional
+        Activations and gradients (N, C, *layer size), kept for `signs` where ``Model.explain(..., signs=True)`` asked for it.
     input : ndarray, shape (N, C, *S), optional
         Signals or volumes that were explained, as they were given (a view): what `overlay` draws the map over.
     """
@@ -90,6 +93,7 @@ class Explanation:
     preprocess: Preprocess | None = None
     probe: Probe | None = field(default=None, repr=False, compare=False)
     classes: int | None = None
+    measured: tuple[NDArray[Any], NDArray[Any]] | None = field(default=None, repr=False)
     input: NDArray[Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +122,7 @@ class Explanation:
         i = range(len(self))[picture]
         raw, weights, score = (_each(operator.itemgetter(slice(i, i + 1)), a) for a in self._batch)
         names = ("degenerate", "eigen", "finished", "input")
+        measured = None if self.measured is None else (self.measured[0][i : i + 1], self.measured[1][i : i + 1])
         rows: dict[str, Any] = {name: None if (a := getattr(self, name)) is None else a[i : i + 1] for name in names}
         return replace(
             self,
@@ -126,6 +131,7 @@ class Explanation:
             score=score,
             target=self.target[i : i + 1],
             squeeze=True,
+            measured=measured,
             probe=None if self.probe is None else partial(_probe_row, self.probe, i),
             **rows,
         )
@@ -192,7 +198,7 @@ class Explanation:
         return " ".join(f"{d.text} Try: {d.advice}" for d in findings if d.kind in BLANK)
 
     def signs(self, *, compare: bool = True) -> SignReport:
-        """Explain where the sign of the map comes from; runs the model again for activations and gradients.
+        """Explain where the sign of the map comes from; runs the model again for what `Model.explain` did not keep.
 
         Parameters
         ----------
@@ -217,13 +223,13 @@ class Explanation:
                 "got one without a model: use gradcam.signs(activations, gradients)"
             )
         facts = self._measure(None)
-        probability, logit_gradient = self._saturation()
+        probability, logit_gradient = saturation(self._batch[2], self.target, self.logit, self._measure)
         context = SignContext(
             titles=tuple(self.title(i) for i in range(len(self))),
             scores=self._batch[2],
             probability=probability,
             logit_gradient=logit_gradient,
-            others=self._other_maps() if compare else (),
+            others=other_maps(self.target, self.classes, self._measure) if compare else (),
             layer=self.layer,
             image=self.image,
         )
@@ -231,32 +237,8 @@ class Explanation:
 
     def _measure(self, target: Any) -> SignFacts:
         assert self.probe is not None
-        return measure("signs", *self.probe(target), weighting="hirescam" if self.method == "hirescam" else "gradcam")
-
-    def _saturation(self) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Scores that are probabilities (else NaN), and the largest gradients of their logits if one of them is extreme."""
-        scores = np.asarray(self._batch[2], np.float64)
-        extreme = np.minimum(np.abs(scores), np.abs(1 - scores))
-        named = np.asarray([type(t).__name__ == "Probability" for t in self.target], bool)
-        classes = [_class_of(t) for t in self.target]
-        known = np.asarray([c is not None for c in classes], bool)
-        probable = known & (named | (extreme < CERTAINTY) & (not self.logit))
-        if not (probable & (extreme < 0.01)).any():
-            return (np.where(probable, scores, np.nan), None) if probable.any() else (None, None)
-        logits = [ClassScore(c or 0, output=t.output_name()) for c, t in zip(classes, self.target, strict=True)]
-        return np.where(probable, scores, np.nan), self._measure(logits).gradients.largest.max(axis=1)
-
-    def _other_maps(self) -> tuple[NDArray[Any], ...]:
-        """Raw maps of the next and of the previous class, where the targets are classes."""
-        if not len(self) or not all(isinstance(getattr(t, "c", None), int) and not hasattr(t, "d") for t in self.target):
-            return ()
-        maps = []
-        for step in (1, -1)[: 2 if self.classes is None else self.classes - 1]:
-            try:
-                maps.append(self._measure([_neighbour(t, step, self.classes) for t in self.target]).map)
-            except TargetError:  # beyond the last class, where their number is not known
-                continue
-        return tuple(maps)
+        arrays = self.measured if target is None and self.measured is not None else self.probe(target)
+        return measure("signs", *arrays, weighting="hirescam" if self.method == "hirescam" else "gradcam")
 
     def title(self, picture: int = 0) -> str:
         """Name what was explained in one picture, for people."""
@@ -389,22 +371,3 @@ def _probe_row(probe: Probe, picture: int, target: Any) -> tuple[NDArray[Any], N
     """Probe of one picture of a batch."""
     activations, gradients = probe(target[0] if isinstance(target, Sequence) and not isinstance(target, str) else target)
     return activations[picture : picture + 1], gradients[picture : picture + 1]
-
-
-def _class_of(target: Target) -> int | None:
-    """Class of a score that may be a probability: of the class itself, or a weight for one output alone."""
-    if isinstance(target, Weighted):
-        weights = np.asarray(target.array)
-        chosen = np.flatnonzero(weights)
-        return int(chosen[0]) if chosen.size == 1 and weights.ndim == 2 else None
-    c = getattr(target, "c", None)
-    return c if isinstance(c, int) and type(target).__name__ in ("ClassScore", "Probability") else None
-
-
-def _neighbour(target: Any, step: int, classes: int | None) -> Target:
-    """The same target of another class."""
-    c = target.c + step
-    if classes is None and c < 0:
-        raise TargetError("target: there is no class before the first")
-    found: Target = replace(target, c=c if classes is None else c % classes)
-    return found

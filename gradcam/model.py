@@ -233,6 +233,7 @@ class Model:
         relu: bool | None = None,
         aug_smooth: bool = False,
         aggregate: str | None = None,
+        signs: bool = False,
         **options: Any,
     ) -> Explanation:
         """Explain a score by a class-activation map.
@@ -272,6 +273,8 @@ class Model:
             Average over the picture and its mirror image, each multiplied by 0.9, 1 and 1.1.
         aggregate : {"mean", "max", "product"}, optional
             How several layers are combined; as the mode does by default.
+        signs : bool
+            Keep activations and gradients of the layer, so that `Explanation.signs` need not run the model again for them.
         **options
             Options of the method; of all methods on layers: `eigen_smooth` (project the channels on their first singular
             vector instead of adding them up) and `nan` (``"omit"`` leaves out channels that hold NaN or infinity).
@@ -308,6 +311,7 @@ class Model:
             relu=relu,
             aug_smooth=aug_smooth,
             aggregate=aggregate,
+            signs=signs,
             options=options,
         )
         return explain_rows(self._session, self.labels, "explain", x, [target], request)[0]

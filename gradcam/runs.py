@@ -35,6 +35,8 @@ class Job:
         Plain options of the method.
     operands : tuple of mapping
         For each layer the options that are arrays with one block per picture.
+    keep : bool
+        Activations and gradients of the (only) layer are results too.
     """
 
     session: Session
@@ -45,6 +47,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     operands: tuple[Mapping[str, NDArray[Any]], ...] = ()
     num_threads: int | None = None
+    keep: bool = False
 
 
 @dataclass(slots=True)
@@ -82,11 +85,11 @@ def run_columns(job: Job, rows: Rows, pictures: Sequence[int], columns: Sequence
     def make(scores: Scores) -> tuple[Graph, list[Branch]]:
         if job.method.layerless:
             return full_gradient_graph(scores, job.method, job.mode, job.options)
-        return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands)
+        return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands, job.keep)
 
     shapes = tuple((name, array.shape[1:]) for one in job.operands for name, array in one.items())
     layers = tuple((layer.value, layer.channels, layer.tokens) for layer in job.layers)
-    what = ("explain", layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), shapes)
+    what = ("explain", layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), shapes, job.keep)
     # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
     _run(job, rows, pictures, columns, what, make, None if job.method.layerless else [layer.value for layer in job.layers])
 

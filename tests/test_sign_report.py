@@ -18,6 +18,7 @@ from onnx import helper
 import gradcam
 from gradcam.sign_diagnosis import BLANK, SignContext
 from gradcam.sign_report import SignReport
+from gradcam.sign_runs import saturation
 from gradcam.targets import ClassScore, Contrast, Weighted
 
 DATA = Path(str(files("gradcam") / "data"))
@@ -410,7 +411,9 @@ def test_a_logit_that_happens_to_be_one_is_not_saturated():
     model = pooled(np.eye(3, 6))
     why = explain(model, X, 0, layer="layer")
     why._batch = (why._batch[0], why._batch[1], np.ones(3))
-    assert why._saturation()[0] is not None  # it looks like a probability of 1, until the logit is asked
+    assert (
+        saturation(why._batch[2], why.target, why.logit, why._measure)[0] is not None
+    )  # it looks like a probability of 1, until the logit is asked
     assert "saturated" not in kinds(why.signs())
 
 

@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             aug_smooth=arguments.aug_smooth,
             aggregate=arguments.aggregate,
             num_threads=arguments.num_threads,
+            signs=True,
         )
         for explanation in found:
             explanation.image, explanation.preprocess = picture.photo, picture.steps

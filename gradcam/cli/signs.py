@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
                 layer=_model.layer(arguments),
                 relu=False,
                 num_threads=arguments.num_threads,
+                signs=True,
             )
         for explanation in found:
             if not first and not arguments.json:

@@ -168,6 +168,7 @@ def explain_graph(
     mode: Mode,
     options: Mapping[str, Any],
     operands: Sequence[Mapping[str, NDArray[Any]]],
+    keep: bool = False,
 ) -> tuple[Graph, list[Branch]]:
     """Return the graph that computes score and maps for each target, and where each result stands.
 
@@ -175,10 +176,12 @@ def explain_graph(
     ----------
     operands : sequence of mapping
         For each layer the arrays among the options, one block per picture; the last inputs of the graph, in this order.
+    keep : bool
+        Activations of the (only) layer and the gradient for each target are results too, as in `gradient_graph`.
     """
     g = scores.g
     given = [{name: g.input(f"option.{name}", (1, *array.shape[1:])) for name, array in one.items()} for one in operands]
-    differentiated = "gradients" in method.needs or method.model_gradients
+    differentiated = keep or "gradients" in method.needs or method.model_gradients
     activations = [layer.arranged(g, layer.value) for layer in layers]
     branches = []
     for score, index in scores.pairs:
@@ -188,7 +191,8 @@ def explain_graph(
             by = None if gradient is None else layer.arranged(g, gradient)
             tail = _tail(g, score, layer, gradient)
             cams.append(emit_cam(method, mode, g, seen, by, layer.channel_axis, options, arrays, tail))
-        branches.append(Branch(score, index, tuple(cams)))
+        kept = tuple(v for v in (layers[0].value, found[0]) if v is not None) if keep else ()
+        branches.append(Branch(score, index, tuple(cams), kept))
     return scores.finish(branches), branches
 
 
