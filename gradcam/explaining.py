@@ -191,7 +191,7 @@ def _noisy_parts(function: str, job: Job, request: Request, rows: Sequence[Seque
         raise TypeError(f"{function}: gradient_samples: a model computes them itself: pass noise, or samples, std and rng")
     job = _with_options(function, job, request)
     noise = draw_noise(function, request.options, job.bound)
-    return [(replace(job, operands=noisy_operands(job, row, noise)), [row]) for row in rows]
+    return [(replace(job, operands=noisy_operands(job, row, noise, request.batch_size)), [row]) for row in rows]
 
 
 def _run(parts: Parts, columns: Sequence[Column], pictures: Sequence[int]) -> None:

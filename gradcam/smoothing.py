@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradcam.compat import Mode
 from gradcam.explanation import Explanation
+from gradcam.graph.explain_graph import Layer
 from gradcam.runs import Job, gradients_of
 from gradcam.session import Bound
 from gradcam.targets import Target
@@ -44,20 +46,38 @@ def draw_noise(caller: str, options: Mapping[str, Any], bound: Bound) -> NDArray
     return noise.astype(x.dtype, copy=False)
 
 
-def noisy_operands(job: Job, row: Sequence[Target], noise: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], ...]:
-    """Gradients at each layer for every noisy copy of the input, and the activations of the last one where the mode wants them."""
+def noisy_operands(
+    job: Job, row: Sequence[Target], noise: NDArray[Any], batch_size: int | None = None
+) -> tuple[dict[str, NDArray[Any]], ...]:
+    """Gradients at each layer for every noisy copy of the input, and the activations of the last one where the mode wants them.
+
+    Copies are run together as the pictures of a batch, `batch_size` at most and no more than the memory allows.
+    """
+    x, (count, pictures) = job.bound.arrays[0], noise.shape[:2]
     operands = []
     for layer in job.layers:
-        samples = []
-        for one in noise:
-            bound = replace(job.bound, arrays=[job.bound.arrays[0] + one])
-            activations, gradients = gradients_of(replace(job, bound=bound, layers=(layer,)), row)
-            samples.append(layer.arrange(gradients))
-        arrays = {"gradient_samples": np.stack(samples, axis=1)}
-        if job.mode.smooth_gradcam_pp == "last":
-            arrays["last_activations"] = layer.arrange(activations)
-        operands.append(arrays)
+        samples = np.empty((pictures, count, *layer.shape[1:]), x.dtype)
+        last = np.empty((pictures, *layer.shape[1:]), x.dtype)
+        size = _copies_at_once(job, layer, batch_size or count * pictures)
+        for start in range(0, count * pictures, size):
+            sample, picture = np.divmod(np.arange(start, min(start + size, count * pictures)), pictures)
+            bound = replace(job.bound, arrays=[x[picture] + noise[sample, picture]], pictures=len(picture))
+            activations, gradients = gradients_of(replace(job, bound=bound, layers=(layer,)), [row[i] for i in picture])
+            samples[picture, sample] = layer.arrange(gradients)
+            final = sample == count - 1
+            last[picture[final]] = layer.arrange(activations)[final]
+        operands.append({"gradient_samples": samples} | ({"last_activations": last} if job.mode.smooth_gradcam_pp == "last" else {}))
     return tuple(operands)
+
+
+def _copies_at_once(job: Job, layer: Layer, wanted: int) -> int:
+    """Noisy copies in one run: one where pictures mix; inputs and results take at most half of the memory that is allowed."""
+    if not job.bound.forward.per_picture:
+        return 1
+    if job.session.max_bytes is None:
+        return max(1, wanted)
+    each = job.bound.arrays[0].dtype.itemsize * (prod(job.bound.arrays[0].shape[1:]) + 2 * prod(layer.value.shape))
+    return max(1, min(wanted, job.session.max_bytes // (2 * each)))
 
 
 def augmented(bound: Bound) -> Iterator[tuple[bool, Bound]]:

@@ -9,6 +9,7 @@ from onnx import helper
 
 import gradcam
 from gradcam import targets
+from gradcam.session import Session
 
 RESNET, VGG = gradcam.load(resnet()), gradcam.load(vgg("N"))
 X, V = normal((3, 3, 16, 16), dtype=np.float64), normal((3, 2, 8, 10), dtype=np.float64)
@@ -45,6 +46,51 @@ def test_noise_comes_from_the_generator():
     assert VGG.explain(V, samples=5, std=0.2, rng=3, **options).raw.tobytes() == want.raw.tobytes()
     assert VGG.explain(V, samples=5, std=0.2, rng=3, num_threads=2, batch_size=1, **options).raw.tobytes() == want.raw.tobytes()
     assert VGG.explain(V, rng=3, **options).raw.tobytes() != want.raw.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch_size", "most"), [(3, None, [15]), (3, 4, [4, 4, 4, 3]), (3, 1, [1] * 15), (1, None, [5]), (0, None, [])]
+)
+def test_noisy_copies_run_as_one_batch(pictures, batch_size, most, monkeypatch):
+    x, options = V[:pictures], {"layer": "relu2", "method": "smoothgradcam++", "compat": "torchcam"}
+    noise = 0.3 * normal((5, *x.shape), 5, np.float64)
+    alone = [VGG.explain(x[i], target=i, noise=noise[:, i : i + 1], **options).raw for i in range(pictures)]
+    runs, execute = [], Session.execute
+
+    def counting(self, plan, bound, arrays, num_threads):
+        runs.append(bound.pictures)
+        return execute(self, plan, bound, arrays, num_threads)
+
+    monkeypatch.setattr(Session, "execute", counting)
+    why = VGG.explain(x, target=list(range(pictures)), noise=noise, batch_size=batch_size, **options)
+    assert runs[: len(most)] == most
+    assert len(runs) == len(most) + (pictures > 0) * -(-pictures // (batch_size or pictures or 1))
+    assert [one.tobytes() for one in why.raw] == [one.tobytes() for one in alone]
+
+
+def test_noisy_copies_keep_within_the_memory_allowed():
+    """All 64 copies at once would take more than is allowed: their inputs and results alone are larger."""
+    content, x = resnet(size="S"), normal((1, 3, 64, 64))
+    options = {"target": 1, "layer": "stage1", "method": "smoothgradcam++", "samples": 64, "rng": 0}
+    need = 64 * 4 * (3 * 64 * 64 + 2 * 8 * 32 * 32)
+    tight = gradcam.load(content, max_bytes=need // 2)
+    assert tight.explain(x, **options).raw.tobytes() == gradcam.load(content).explain(x, **options).raw.tobytes()
+    with pytest.raises(gradcam.MemoryBudgetError, match="max_bytes allows 200000"):
+        gradcam.load(content, max_bytes=200_000).explain(x, **options)
+
+
+def test_noisy_copies_of_a_model_that_mixes_pictures_run_one_by_one():
+    w = Weights()
+    nodes = [*conv(w, "x", "c", (2, 4)), helper.make_node("Relu", ["c"], ["r"])]
+    nodes += [helper.make_node("ReduceMax", ["r"], ["m"], axes=[0], keepdims=1), helper.make_node("Sub", ["r", "m"], ["s"])]
+    nodes += [helper.make_node("Mul", ["s", "r"], ["t"]), helper.make_node("Add", ["t", "r"], ["u"])]
+    nodes += [helper.make_node("GlobalAveragePool", ["u"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
+    model = gradcam.load(model_bytes(nodes, {"x": ["N", 2, 6, 6]}, {"y": ["N", 4]}, w))
+    x, noise = normal((1, 2, 6, 6)), 0.1 * normal((3, 1, 2, 6, 6), 1)
+    samples = [model.activations_and_gradients(x + n, layer="r", target=1)[1] for n in noise]
+    clean, _ = model.activations_and_gradients(x, layer="r", target=1)
+    want = gradcam.cam(clean, method="smoothgradcam++", gradient_samples=np.stack(samples), relu=False)
+    close(model.explain(x, target=1, layer="r", method="smoothgradcam++", noise=noise).raw, want, 1e-5)
 
 
 def test_noise_does_not_change_the_class():
