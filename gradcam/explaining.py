@@ -190,7 +190,7 @@ def _noisy_parts(function: str, job: Job, request: Request, rows: Sequence[Seque
     if "gradient_samples" in request.options:
         raise TypeError(f"{function}: gradient_samples: a model computes them itself: pass noise, or samples, std and rng")
     job = _with_options(function, job, request)
-    noise = draw_noise(function, request.options, job.bound)
+    noise = draw_noise(function, request.options, job.session, job.bound)
     return [(replace(job, operands=noisy_operands(job, row, noise, request.batch_size)), [row]) for row in rows]
 
 

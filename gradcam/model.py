@@ -72,7 +72,7 @@ def load(
     labels : sequence of str, mapping of int to str, or path, optional
         Names of the classes; a text file has one a line. By default those in the model's metadata (``gradcam.labels``).
     max_bytes : int, optional
-        Most bytes that the file may hold and a run may take; None for no cap.
+        Most bytes that the file may hold, and that a run may take with the results of all runs of a call; None for no cap.
 
     Returns
     -------

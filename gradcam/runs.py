@@ -131,7 +131,7 @@ def _run(
         key = (what, job.bound.key, structure, _call.isa)
         plan, branches = job.session.plans.get(key, partial(_compile, job, [row[group[0]] for row in rows], make, keep))
         arrays = _arrays(job, rows, group)
-        results = job.session.execute(plan, replace(job.bound, pictures=len(group)), arrays, job.num_threads)
+        results = job.session.execute(plan, replace(job.bound, pictures=len(group)), arrays, job.num_threads, held=job.bound.pictures)
         found = dict(zip(plan.outputs, results, strict=True))
         for branch, column in zip(branches, columns, strict=True):
             column.put(branch, found, group)

@@ -83,7 +83,7 @@ class Session:
         given = self._by_name(function, x)
         arrays, squeezed, counts, real = [], set(), set(), None
         for spec in self.source.inputs:
-            self._allow(function, spec.name, given[spec.name])
+            self._check_copy(function, spec.name, given[spec.name])
             array = _call.array(function, f"input '{spec.name}'", given[spec.name])
             squeeze = array.ndim == len(spec.dims) - 1
             if squeeze:
@@ -132,12 +132,15 @@ class Session:
         except ModelFormatError:
             return None
 
-    def _allow(self, function: str, name: str, array: ArrayLike) -> None:
-        """Refuse an input beyond the budget before it is copied (a view may claim any size)."""
-        copied = isinstance(array, np.ndarray) and not (array.flags.c_contiguous and array.dtype.isnative)
-        size = np.asarray(array).nbytes if copied else 0
+    def allow(self, function: str, what: str, size: int) -> None:
+        """Raise MemoryBudgetError if an array is larger than all the memory allowed, before it is made."""
         if self.max_bytes is not None and size > self.max_bytes:
-            raise MemoryBudgetError(f"{function}: input '{name}' holds {size} bytes, max_bytes allows {self.max_bytes}")
+            raise MemoryBudgetError(f"{function}: {what} holds {size} bytes, max_bytes allows {self.max_bytes}")
+
+    def _check_copy(self, function: str, name: str, array: ArrayLike) -> None:
+        """Refuse an input beyond the budget before it is copied (a view may claim any size)."""
+        if isinstance(array, np.ndarray) and not (array.flags.c_contiguous and array.dtype.isnative):
+            self.allow(function, f"input '{name}'", array.nbytes)
 
     def _by_name(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
         names = [spec.name for spec in self.source.inputs]
@@ -149,17 +152,24 @@ class Session:
             raise ValueError(f"{function}: x: expected the inputs {', '.join(names)}, got {', '.join(map(str, x))}")
         return x
 
-    def execute(self, plan: Plan, bound: Bound, arrays: Sequence[NDArray[Any]], num_threads: int | None) -> list[NDArray[Any]]:
-        """Run a plan on all pictures after checking that its memory is allowed."""
+    def execute(
+        self, plan: Plan, bound: Bound, arrays: Sequence[NDArray[Any]], num_threads: int | None, *, held: int = 0
+    ) -> list[NDArray[Any]]:
+        """Run a plan on all pictures after checking that its memory is allowed.
+
+        Parameters
+        ----------
+        held : int
+            Pictures whose results the caller collects from several runs.
+        """
         runs = bound.pictures if bound.forward.per_picture else min(bound.pictures, 1)
         workers = resolve_threads(num_threads)
         if self.max_bytes is not None:
-            results = sum(v.size * v.dtype.itemsize for v in plan.outputs) * runs
-            need = results + plan.run_bytes(max(1, runs), plan.workers(runs, workers))
+            need = plan.result_bytes * (runs + held) + plan.run_bytes(max(1, runs), plan.workers(runs, workers))
             if need > self.max_bytes:
                 raise MemoryBudgetError(
-                    f"run: needs {need} bytes for {bound.pictures} pictures, max_bytes allows {self.max_bytes}: "
-                    "pass batch_size= or load with a larger max_bytes"
+                    f"run: needs {need} bytes for {max(bound.pictures, held)} pictures, max_bytes allows {self.max_bytes}: "
+                    "pass fewer pictures, or batch_size=, or load with a larger max_bytes"
                 )
         return plan.run(arrays, runs, workers)
 

@@ -14,7 +14,7 @@ from gradcam.compat import Mode
 from gradcam.explanation import Explanation
 from gradcam.graph.explain_graph import Layer
 from gradcam.runs import Job, gradients_of
-from gradcam.session import Bound
+from gradcam.session import Bound, Session
 from gradcam.targets import Target
 
 __all__ = ["augmented", "average", "draw_noise", "noisy_operands"]
@@ -22,7 +22,7 @@ __all__ = ["augmented", "average", "draw_noise", "noisy_operands"]
 _FACTORS = (0.9, 1.0, 1.1)
 
 
-def draw_noise(caller: str, options: Mapping[str, Any], bound: Bound) -> NDArray[Any]:
+def draw_noise(caller: str, options: Mapping[str, Any], session: Session, bound: Bound) -> NDArray[Any]:
     """Noise of shape (samples, N, ...) for the only input: `noise` as it is, or draws in float64 from `rng`.
 
     Omeiza et al. 2019; torchcam's defaults: four samples, standard deviation 0.3 in units of the input.
@@ -42,6 +42,7 @@ def draw_noise(caller: str, options: Mapping[str, Any], bound: Bound) -> NDArray
             raise ValueError(f"{caller}: samples: expected a positive integer, got {samples!r}")
         if not np.isfinite(std) or std < 0:
             raise ValueError(f"{caller}: std: expected a number of at least 0, got {std!r}")
+        session.allow(caller, f"samples: noise for {samples} copies", 8 * samples * x.size)
         noise = np.random.default_rng(options.get("rng")).standard_normal((samples, *x.shape)) * std
     return noise.astype(x.dtype, copy=False)
 
@@ -71,12 +72,12 @@ def noisy_operands(
 
 
 def _copies_at_once(job: Job, layer: Layer, wanted: int) -> int:
-    """Noisy copies in one run: one where pictures mix; inputs and results take at most half of the memory that is allowed."""
+    """Noisy copies in one run: one where pictures mix, else those whose inputs and collected results fill half of the memory."""
     if not job.bound.forward.per_picture:
         return 1
     if job.session.max_bytes is None:
         return max(1, wanted)
-    each = job.bound.arrays[0].dtype.itemsize * (prod(job.bound.arrays[0].shape[1:]) + 2 * prod(layer.value.shape))
+    each = job.bound.arrays[0].dtype.itemsize * (prod(job.bound.arrays[0].shape[1:]) + 4 * prod(layer.value.shape))
     return max(1, min(wanted, job.session.max_bytes // (2 * each)))
 
 

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ __all__ = [
     "Picture",
     "add_model_arguments",
     "add_run_arguments",
-    "bound_inputs",
+    "batches",
     "layer",
     "load_model",
     "output_path",
@@ -104,11 +104,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, where the model leaves it open")
     group.add_argument("--bgr", action="store_true", help="channels in the order blue, green, red")
     parser.add_argument("--num-threads", type=int, metavar="N", help="threads to use")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures per run, of equal input sizes (default: 1)")
     parser.add_argument("--max-bytes", type=int, default=2**32, metavar="N", help="most memory to use (default: 4 GiB)")
 
 
 def load_model(arguments: argparse.Namespace) -> Model:
-    """Load the model."""
+    """Load the model, after a check of what needs none."""
+    if arguments.batch_size < 1:
+        raise ValueError(f"{arguments.command}: --batch-size: expected at least 1, got {arguments.batch_size}")
     return load(arguments.model, labels=arguments.labels, max_bytes=arguments.max_bytes)
 
 
@@ -182,10 +185,24 @@ def _arrays(command: str, model: Model, path: str) -> list[Picture]:
     return found
 
 
-def bound_inputs(model: Model, picture: Picture) -> Any:
-    """What `Model.explain` takes of a picture."""
-    bare = {name: array[0] for name, array in picture.inputs.items()}
-    return bare if len(model.inputs) > 1 else next(iter(bare.values()))
+def batches(found: Iterable[Picture], size: int) -> Iterator[tuple[list[Picture], dict[str, NDArray[Any]]]]:
+    """Up to `size` pictures of equal shapes that follow each other, and their inputs together."""
+    batch: list[Picture] = []
+    for picture in found:
+        if batch and (len(batch) == size or _shapes(batch[0]) != _shapes(picture)):
+            yield batch, _stacked(batch)
+            batch = []
+        batch.append(picture)
+    if batch:
+        yield batch, _stacked(batch)
+
+
+def _shapes(picture: Picture) -> list[tuple[int, ...]]:
+    return [array.shape for array in picture.inputs.values()]
+
+
+def _stacked(batch: Sequence[Picture]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([picture.inputs[name] for picture in batch]) for name in batch[0].inputs}
 
 
 def report_failures(failures: list[str]) -> int:

@@ -15,6 +15,7 @@ from gradcam.compat import MODES
 from gradcam.errors import GradcamError
 from gradcam.explanation import Explanation
 from gradcam.methods import METHODS
+from gradcam.sign_report import SignReport
 
 NAME = "explain"
 HELP = "write a heat map of each picture for each target"
@@ -40,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     model = _model.load_model(arguments)
     failures: list[str] = []
-    for picture in _model.pictures(model, arguments, failures):
+    for batch, inputs in _model.batches(_model.pictures(model, arguments, failures), arguments.batch_size):
         found = model.explain_many(
-            _model.bound_inputs(model, picture),
+            inputs,
             _model.targets(arguments),
             layer=_model.layer(arguments),
             method=arguments.method,
@@ -52,12 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
             num_threads=arguments.num_threads,
             signs=True,
         )
-        for explanation in found:
-            explanation.image, explanation.preprocess = picture.photo, picture.steps
-            try:
-                _write(explanation, picture, arguments)
-            except OSError as error:
-                failures.append(f"{picture.name}: {error}")
+        reports = [_report(explanations) for explanations in found]
+        for i, picture in enumerate(batch):
+            for explanations, report in zip(found, reports, strict=True):
+                explanation = explanations[i]
+                explanation.image, explanation.preprocess = picture.photo, picture.steps
+                try:
+                    _write(explanation, "" if report is None else report[i].summary(), picture, arguments)
+                except OSError as error:
+                    failures.append(f"{picture.name}: {error}")
     return _model.report_failures(failures)
 
 
@@ -67,7 +71,7 @@ def _slices(arguments: argparse.Namespace) -> int | list[int] | None:
     return numbers if len(numbers) > 1 else next(iter(numbers), None)
 
 
-def _write(explanation: Explanation, picture: _model.Picture, arguments: argparse.Namespace) -> None:
+def _write(explanation: Explanation, signs: str, picture: _model.Picture, arguments: argparse.Namespace) -> None:
     parts = arguments.method, _model.target_name(explanation)
     paths = [_model.output_path(arguments, arguments.output or ".", picture, parts, ".png")]
     if arguments.npz is not None:
@@ -80,18 +84,18 @@ def _write(explanation: Explanation, picture: _model.Picture, arguments: argpars
         f"{picture.name}: {explanation.title()}, score {float(explanation.score):.4g}{where}, layer {explanation.layer} -> {files}",
         file=sys.stderr,
     )
-    if line := _signs(explanation):
-        print(f"{picture.name}: {line}", file=sys.stderr)
+    if signs:
+        print(f"{picture.name}: {signs}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(_record(explanation, picture.name, paths)))
 
 
-def _signs(explanation: Explanation) -> str:
-    """One line on the signs of the map; empty where there is none to analyse."""
+def _report(explanations: Explanation) -> SignReport | None:
+    """Where the signs of the maps come from, if that can be told."""
     try:
-        return explanation.signs(compare=False).summary()
-    except (GradcamError, ValueError):  # the map is written: its analysis may be impossible (several layers, an odd target)
-        return ""
+        return explanations.signs(compare=False)
+    except (GradcamError, ValueError):  # the maps are there: their analysis may be impossible (several layers, an odd target)
+        return None
 
 
 def _record(explanation: Explanation, picture: str, paths: list[Path]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gradcam.explanation import Explanation
 from gradcam.files import write_bytes
 from gradcam.render.figure import encode_png
 from gradcam.render.signs import sign_panel
+from gradcam.sign_report import SignReport
 
 NAME = "signs"
 HELP = "say where the sign of a Grad-CAM map comes from, and why a map is blank, negative or the same for every class"
@@ -34,30 +35,31 @@ def run(arguments: argparse.Namespace) -> int:
     model = _model.load_model(arguments)
     failures: list[str] = []
     first = True
-    for picture in _model.pictures(model, arguments, failures):
+    for batch, inputs in _model.batches(_model.pictures(model, arguments, failures), arguments.batch_size):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BlankMapWarning)  # the report says the same
             found = model.explain_many(
-                _model.bound_inputs(model, picture),
+                inputs,
                 _model.targets(arguments),
                 layer=_model.layer(arguments),
                 relu=False,
                 num_threads=arguments.num_threads,
                 signs=True,
             )
-        for explanation in found:
-            if not first and not arguments.json:
-                print()
-            first = False
-            try:
-                _write(explanation, picture, arguments)
-            except OSError as error:
-                failures.append(f"{picture.name}: {error}")
+        reports = [explanations.signs() for explanations in found]
+        for i, picture in enumerate(batch):
+            for explanations, report in zip(found, reports, strict=True):
+                if not first and not arguments.json:
+                    print()
+                first = False
+                try:
+                    _write(explanations[i], report[i], picture, arguments)
+                except OSError as error:
+                    failures.append(f"{picture.name}: {error}")
     return _model.report_failures(failures)
 
 
-def _write(explanation: Explanation, picture: _model.Picture, arguments: argparse.Namespace) -> None:
-    report = explanation.signs()[0]
+def _write(explanation: Explanation, report: SignReport, picture: _model.Picture, arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         name = _model.target_name(explanation)
         path = _model.output_path(arguments, arguments.output, picture, ("signs", f"{name}.signs"), ".png")

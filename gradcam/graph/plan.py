@@ -116,6 +116,11 @@ class Plan:
         self.work = sum(w.size for s in self.steps for w in (*s.reads, *s.writes) if w is not None)
         self._plan = _core.Plan(real.char, _call.isa, layout.arena_bytes, tuple(layout.buffers), tuple(layout.encoded))
 
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the results of one picture."""
+        return sum(v.size * v.dtype.itemsize for v in self.outputs)
+
     def run_bytes(self, pictures: int, workers: int) -> int:
         """Bytes that a run takes beside its arrays."""
         return self._plan.run_bytes(pictures, workers)

@@ -6,13 +6,16 @@ import json
 
 import numpy as np
 import pytest
-from model.networks import SIZES, conv_net, model_bytes
+from model.networks import SIZES, conv_net, model_bytes, resnet
 from onnx import helper
 from PIL import Image
 
 import gradcam
 from gradcam.cli import main
 from gradcam.render.montage import pictured
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::gradcam.BlankMapWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +175,48 @@ def test_signs_of_arrays(axes, capsys):
     assert main(["signs", "m.onnx", "x.npy", "--target", "1"]) == 0
     assert capsys.readouterr().out.startswith("x.npy\n")
     assert main(["signs", "m.onnx", "x.npy", "--target", "1", "-o", "s.png"]) == (2 if axes == 3 else 0)
+
+
+@pytest.mark.parametrize("command", ["explain", "signs"])
+def test_pictures_run_together(command, tmp_path, capsys, monkeypatch):
+    """Batches hold pictures of equal shapes; the results are those of one by one."""
+    from gradcam.session import Session
+
+    runs, execute = [], Session.execute
+
+    def counting(self, plan, bound, *arguments, **keywords):
+        runs.append(bound.pictures)
+        return execute(self, plan, bound, *arguments, **keywords)
+
+    monkeypatch.setattr(Session, "execute", counting)
+    (tmp_path / "m.onnx").write_bytes(resnet(size="S"))
+    rng = np.random.default_rng(0)
+    names = []
+    for i, (count, size) in enumerate([(3, 16), (2, 16), (1, 20), (2, 20)]):
+        np.save(f"x{i}.npy", rng.standard_normal((count, 3, size, size)))
+        names.append(f"x{i}.npy")
+    common = [command, "m.onnx", *names, "--target", "1", "2", "--json"]
+    found = {}
+    for size in (1, 4):
+        runs.clear()
+        assert main([*common, "--batch-size", str(size), "-o", f"out{size}"]) == 0
+        assert runs[: 8 if size == 1 else 3] == ([1] * 8 if size == 1 else [4, 1, 3]) if command == "explain" else runs[0] == size
+        found[size] = capsys.readouterr()
+    assert found[4].out == found[1].out.replace("out1", "out4")
+    assert found[4].err == found[1].err.replace("out1", "out4")
+    pictures = sorted(p.name for p in (tmp_path / "out1").iterdir())
+    assert len(pictures) == 16
+    for name in pictures:
+        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out4" / name).read_bytes()
+    assert main([*common, "--batch-size", "0"]) == 2
+    assert f"{command}: --batch-size: expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_too_large_a_batch_says_so(tmp_path, capsys):
+    (tmp_path / "m.onnx").write_bytes(resnet(size="S"))
+    np.save("x.npy", np.zeros((8, 3, 64, 64)))
+    arguments = ["explain", "m.onnx", "x.npy", "--target", "1", "--layer", "stage1", "--max-bytes", "1500000", "-o", "out"]
+    assert main([*arguments, "--batch-size", "8"]) == 2
+    assert "max_bytes allows 1500000: pass fewer pictures, or batch_size=" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 8

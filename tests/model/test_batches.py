@@ -321,3 +321,18 @@ def test_many_input_sizes_give_the_same_numbers_as_a_fresh_model():
         for size in range(8, 30):
             x = normal((1, 3, size, size), size, dtype)
             assert model(x).tobytes() == gradcam.load(content)(x).tobytes(), (dtype, size)
+
+
+def test_results_of_all_runs_together_keep_within_the_memory_allowed():
+    """batch_size bounds a run, not what is collected: kept gradients of many pictures are refused before they are computed."""
+    model, x = gradcam.load(resnet(), max_bytes=3_000_000), normal((60, 3, 16, 16))
+    assert model.explain(x, target=1, layer="stage1", relu=False, batch_size=4).raw.shape == (60, 8, 8)
+    assert model.explain(x[:4], target=1, layer="stem", relu=False, batch_size=4, signs=True).measured[0].shape == (4, 8, 16, 16)
+    with pytest.raises(gradcam.MemoryBudgetError, match=r"run: needs \d+ bytes for 200 pictures, max_bytes allows 3000000"):
+        model.explain(np.tile(x, (4, 1, 1, 1))[:200], target=1, layer="stem", relu=False, batch_size=4, signs=True)
+
+
+def test_noise_keeps_within_the_memory_allowed():
+    model, x = gradcam.load(resnet(), max_bytes=3_000_000), normal((2, 3, 16, 16))
+    with pytest.raises(gradcam.MemoryBudgetError, match="explain: samples: noise for 1000 copies holds 12288000 bytes, max_bytes allows"):
+        model.explain(x, target=1, method="smoothgradcam++", samples=1000)

@@ -25,9 +25,9 @@ def runs(monkeypatch):
     counted: list[int] = []
     execute = Session.execute
 
-    def counting(self, plan, bound, arrays, num_threads):
+    def counting(self, plan, bound, *arguments, **keywords):
         counted.append(bound.pictures)
-        return execute(self, plan, bound, arrays, num_threads)
+        return execute(self, plan, bound, *arguments, **keywords)
 
     monkeypatch.setattr(Session, "execute", counting)
     return counted
