@@ -35,6 +35,7 @@ __all__ = [
     "pictures",
     "report_failures",
     "targets",
+    "wants_arrays",
 ]
 
 
@@ -161,11 +162,17 @@ def pictures(model: Model, arguments: argparse.Namespace, failures: list[str]) -
         yield from found
 
 
+def wants_arrays(model: Model) -> str:
+    """What a model takes that cannot be made of one photo; empty for models of pictures."""
+    if len(model.inputs) == 1 and len(model.inputs[0].shape) == 4:
+        return ""
+    wanted = "; ".join(f"{t.name} {dims_text(t.shape)}" for t in model.inputs)
+    return f"a {'.npz' if len(model.inputs) > 1 else '.npy'} file with {wanted}"
+
+
 def _photo(command: str, model: Model, steps: Preprocess, path: str) -> Picture:
-    if len(model.inputs) > 1 or len(model.inputs[0].shape) != 4:
-        wanted = "; ".join(f"{t.name} {dims_text(t.shape)}" for t in model.inputs)
-        kind = ".npz file" if len(model.inputs) > 1 else ".npy file"
-        raise ValueError(f"{command}: {path}: this model takes no photo but arrays: expected a {kind} with {wanted}")
+    if wanted := wants_arrays(model):
+        raise ValueError(f"{command}: {path}: this model takes no photo but arrays: expected {wanted}")
     photo = open_image(path)
     return Picture(path, {model.inputs[0].name: steps(photo)}, photo, steps)
 

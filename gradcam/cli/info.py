@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gradcam.cli import _model
 from gradcam.errors import UnsupportedOpError
 from gradcam.graph.layers import LayerInfo
 from gradcam.graph.source import dims_text
@@ -43,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"alias  {layer.name}: {', '.join(layer.aliases)}")
     if model.labels:
         print(f"labels {len(model.labels)}")
-    print(f"prepares pictures as {model.preprocess}")
+    wanted = _model.wants_arrays(model)
+    print(f"takes {wanted}" if wanted else f"prepares pictures as {model.preprocess}")
     if arguments.plan:
         _print_plan(model)
     return 0

@@ -220,3 +220,42 @@ def test_too_large_a_batch_says_so(tmp_path, capsys):
     assert "max_bytes allows 1500000: pass fewer pictures, or batch_size=" in capsys.readouterr().err
     assert main(arguments) == 0
     assert len(list((tmp_path / "out").iterdir())) == 8
+
+
+def test_info_says_what_a_model_takes(tmp_path, capsys):
+    for content, text in (
+        (conv_net(1), "takes a .npy file with x (N, 2, 40)"),
+        (conv_net(3), "takes a .npy file with x (N, 2, 4, 12, 10)"),
+        (two_inputs(), "takes a .npz file with x (N, 2, 12, 10); extra (N, 4)"),
+        (resnet(), "prepares pictures as short side 16x16, centre crop, rgb"),
+    ):
+        (tmp_path / "m.onnx").write_bytes(content)
+        assert main(["info", "m.onnx"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1].startswith(text)
+        assert sum(line.endswith("<- default") for line in lines) == 1
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_info_draws_signals_and_volumes_with_their_sizes(axes, tmp_path, capsys):
+    (tmp_path / "m.onnx").write_bytes(conv_net(axes))
+    assert main(["info", "m.onnx"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shape = f"(1, 6, {', '.join(map(str, SIZES[axes]))})"
+    assert lines[lines.index("layers") + 1 : -1] == [f"  conv  Conv         {shape}", f"  relu  Relu         {shape}  <- default"]
+
+
+def test_photos_of_a_model_with_open_sizes(tmp_path, capsys):
+    (tmp_path / "m.onnx").write_bytes(resnet(size="S"))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)).save("photo.png")
+    model = gradcam.load("m.onnx")
+    for size, steps in (
+        ([], gradcam.Preprocess.preset("imagenet", size=(224, 224))),
+        (["--size", "48", "80"], gradcam.Preprocess.preset("imagenet", size=(48, 80))),
+    ):
+        assert main(["explain", "m.onnx", "photo.png", *size, "--target", "1", "--npz", "a.npz", "-o", "a.png"]) == 0
+        with np.load("a.npz") as arrays:
+            assert arrays["map"].shape == steps.size
+            np.testing.assert_array_equal(arrays["map"], model.explain(steps(pixels("photo.png"))[0], target=1).map)
+        assert pixels("a.png").shape == (80, 100, 3)
+    capsys.readouterr()
