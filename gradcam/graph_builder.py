@@ -9,7 +9,8 @@ from functools import partial
 
 from gradcam.graph.network_builder import NetworkBuilder
 from gradcam.graph.source import Source
-from gradcam.model import Labels, Model
+from gradcam.labels import Labels
+from gradcam.model import Model
 from gradcam.preprocess import Preprocess
 
 __all__ = ["GraphBuilder", "make_model"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradcam.errors import ModelFormatError
 from gradcam.explaining import Request, explain_rows, gradient_rows
 from gradcam.explanation import Explanation
 from gradcam.forward import Forward
@@ -22,6 +20,7 @@ from gradcam.graph.layers import LayerInfo
 from gradcam.graph.passes import prune
 from gradcam.graph.plan import Plan
 from gradcam.graph.source import Dim, InputSpec, Source, dims_text
+from gradcam.labels import Labels, class_names
 from gradcam.ops import _call
 from gradcam.preprocess import Preprocess
 from gradcam.session import Session
@@ -29,7 +28,6 @@ from gradcam.session import Session
 __all__ = ["Model", "TensorInfo", "load"]
 
 Arrays = NDArray[Any] | dict[str, NDArray[Any]]
-Labels = Sequence[str] | Mapping[int, str] | str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +115,7 @@ class Model:
         self, source: Source, *, labels: Labels | None = None, max_bytes: int | None = 2**32, origin: Callable[..., Model] | None = None
     ) -> None:
         self._session, self._source, self._origin = Session(source, max_bytes), source, origin
-        stored = source.metadata.get("gradcam.labels")
-        self.labels = _labels(_metadata_labels(stored) if labels is None and stored is not None else labels)
+        self.labels = class_names(labels, source.metadata)
         self.inputs = tuple(self._tensor_info(spec) for spec in source.inputs)
         self.outputs = tuple(self._output_info(name) for name in source.outputs)
         self.preprocess = self._make_preprocess()
@@ -389,29 +386,6 @@ class Model:
             channels="grey" if channels == 1 else "rgb",
             layout="NHWC" if info.layout == "channels_last" else "NCHW",
         )
-
-
-def _labels(labels: Labels | None) -> dict[int, str]:
-    """Class names by index from a list, a mapping or a text file."""
-    if labels is None:
-        return {}
-    if isinstance(labels, str | os.PathLike):
-        labels = [line.strip() for line in Path(labels).read_text(encoding="utf-8").splitlines()]
-    pairs = labels.items() if isinstance(labels, Mapping) else enumerate(labels)
-    found = {int(i): name for i, name in pairs}
-    if not all(isinstance(name, str) for name in found.values()):
-        raise TypeError("load: labels: expected class names as str")
-    return found
-
-
-def _metadata_labels(text: str) -> list[str]:
-    try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelFormatError("metadata 'gradcam.labels': expected a JSON list of class names")
-    return names
 
 
 def _reload(origin: Callable[..., Model], labels: dict[int, str]) -> Model:

@@ -10,7 +10,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from gradcam.graph_builder import make_model
-from gradcam.model import Labels, Model, load
+from gradcam.labels import Labels
+from gradcam.model import Model, load
 from gradcam.preprocess import Preprocess
 
 __all__ = ["from_torch", "from_weights"]

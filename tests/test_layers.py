@@ -21,7 +21,7 @@ LAYERS = [
     {"smoothing"},
     {"runs"},
     {"session", "explanation"},
-    {"forward", "render", "preprocess", "sign_report", "sign_runs", "sign_diagnosis", "sign_facts"},
+    {"forward", "labels", "render", "preprocess", "sign_report", "sign_runs", "sign_diagnosis", "sign_facts"},
     {"readers", "array_methods"},
     {"graph.explain_graph"},
     {"methods", "targets", "postprocessing", "localisation", "resampling"},
