@@ -10,6 +10,7 @@ from PIL import Image
 
 import gradcam
 from gradcam import overlay, resize
+from gradcam.methods import METHODS
 from gradcam.render.colormap import NO_DATA, colormap
 from gradcam.render.montage import pictured
 from gradcam.render.overlay import draw_alone
@@ -212,6 +213,8 @@ def test_bad_input(image, values, options, error, text):
 
 # --- explanations of models
 
+pytestmark = pytest.mark.filterwarnings("ignore::gradcam.BlankMapWarning")
+
 
 @pytest.fixture(scope="module")
 def models():
@@ -221,18 +224,18 @@ def models():
 
 
 @pytest.mark.parametrize(("axes", "size"), [(1, (40,)), (3, (4, 12, 10))])
-@pytest.mark.parametrize("method", ["gradcam", "hirescam", "eigencam", "layercam", "fullgrad", "smoothgradcam++"])
+@pytest.mark.parametrize("method", METHODS)
 def test_an_explanation_is_drawn_over_what_was_explained(models, axes, size, method, tmp_path):
     x = np.random.default_rng(3).standard_normal((2, 2, *size)).astype(np.float32)
-    why = models[axes].explain(x, target=1, method=method)
+    options = {"smoothgradcam++": {"rng": 0}, "randomcam": {"rng": 0}, "finercam": {"comparisons": [1]}}.get(method, {})
+    why = models[axes].explain(x, target=1, layer=None if method == "fullgrad" else "relu", method=method, **options)
     assert why.map.shape == (2, *size)
     for i in range(2):
         want = overlay(x[i] if axes == 1 else pictured(x[i]), why.map[i])
         np.testing.assert_array_equal(why.overlay(picture=i), want)
         np.testing.assert_array_equal(why[i].overlay(), want)
-    noise = {"noise": np.zeros((1, 1, 2, *size))} if method == "smoothgradcam++" else {}
-    bare = models[axes].explain(x[1], target=1, method=method, **noise)
-    np.testing.assert_array_equal(bare.overlay(), overlay(x[1] if axes == 1 else pictured(x[1]), bare.map))
+    if not options:
+        np.testing.assert_array_equal(models[axes].explain(x[1], target=1, method=method).overlay(), want)
     given = np.zeros((3, *size)) if axes == 1 else np.zeros(size, np.uint8)
     np.testing.assert_array_equal(why.overlay(given, alpha=0.3), overlay(given, why.map[0], 0.3))
     options = {} if axes == 1 else {"slices": [2]}
@@ -241,3 +244,20 @@ def test_an_explanation_is_drawn_over_what_was_explained(models, axes, size, met
         np.testing.assert_array_equal(np.asarray(drawn), why.overlay(**options))
     with Image.open(io.BytesIO(why._repr_png_())) as drawn:
         np.testing.assert_array_equal(np.asarray(drawn), why.overlay())
+
+
+@pytest.mark.parametrize(("axes", "compat"), [(1, "torchcam"), (1, "captum"), (3, "torchcam"), (3, "captum"), (3, "pytorch-grad-cam")])
+def test_the_modes_are_drawn_too(models, axes, compat):
+    """torchcam and captum leave the map at the layer's size; captum does not scale it."""
+    x = np.random.default_rng(4).standard_normal((1, 2, *{1: (40,), 3: (4, 12, 10)}[axes])).astype(np.float32)
+    why = models[axes].explain(x, target=1, compat=compat)
+    np.testing.assert_array_equal(why.overlay(), overlay(x[0] if axes == 1 else pictured(x[0]), why.map[0]))
+
+
+def test_mirrored_copies_and_several_layers(models):
+    for axes, size in ((1, (40,)), (3, (4, 12, 10))):
+        x = np.random.default_rng(5).standard_normal((2, *size)).astype(np.float32)
+        for options in ({"aug_smooth": True}, {"layer": ["conv", "relu"], "aggregate": "mean"}):
+            why = models[axes].explain(x, target=0, **options)
+            assert why.map.shape == size
+            np.testing.assert_array_equal(why.overlay(), overlay(x if axes == 1 else pictured(x), why.map))
