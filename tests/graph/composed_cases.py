@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from graph.onnx_cases import NEWEST, Case, f32, ints
 from model.networks import normal
-from reference import normalise, recurrent
+from reference import normalise, recurrent, reduce
 from reference import unary as elementwise
 
 SINCE14, SINCE17 = (14, NEWEST), (17, NEWEST)
@@ -149,12 +149,25 @@ ACTIVATIONS = [
     *(Case(op, opsets=(11, 13, NEWEST)) for op in ("Sign", "Floor", "Ceil", "Round")),
     *(Case(op, opsets=(9, 22, NEWEST)) for op in NAMES),
 ]
-COMPOSED = [*NORMS, *_recurrent(), *EINSUMS, *ACTIVATIONS]
+SINCE18 = (18, NEWEST)
+REDUCTIONS = [
+    *(
+        Case(op, (2, 3, 4), (), attrs, (11, 17))
+        for op in reduce.COMPOSED
+        for attrs in ({}, {"axes": [1]}, {"axes": [0, -1], "keepdims": 0})
+    ),
+    *(Case(op, (2, 3, 4), (axes,), {}, SINCE18) for op in reduce.COMPOSED for axes in (ints(1), ints(-1, 1), ints(), None)),
+    *(Case(op, (1, 5), (ints(1),), {"keepdims": 0}, SINCE18) for op in reduce.COMPOSED),
+    *(Case(op, (2, 3), (axes,), {"noop_with_empty_axes": 1}, SINCE18) for op in reduce.COMPOSED for axes in (ints(), None)),
+]
+COMPOSED = [*NORMS, *REDUCTIONS, *_recurrent(), *EINSUMS, *ACTIVATIONS]
 COMPOSED_RUN = [(case, opset) for case in COMPOSED for opset in case.opsets]
 
 
 def fitting(case: Case, x: np.ndarray) -> np.ndarray:
     """Bring an input into the domain of the function."""
+    if case.op == "ReduceLogSum":
+        return np.abs(x) + 0.1
     return np.abs(x) + 1.2 if case.op == "Acosh" else x * SMALL.get(case.op, 1)
 
 
@@ -172,6 +185,8 @@ def by_definition(case: Case, opset: int, x: np.ndarray) -> list[np.ndarray]:
         return recurrent.run(case.op, x, *constants, **case.attrs)[: case.outputs]
     if case.op == "Einsum":
         return [np.einsum(case.attrs["equation"], x, *constants)]
+    if case.op in reduce.COMPOSED:
+        return [_reduction(case, x)]
     norms = {
         "LayerNormalization": normalise.layer_norm,
         "RMSNormalization": normalise.rms_norm,
@@ -185,6 +200,14 @@ def by_definition(case: Case, opset: int, x: np.ndarray) -> list[np.ndarray]:
     if case.op in norms:
         return norms[case.op](x, *constants, **case.attrs)[: case.outputs]
     return [_elementwise(case, x)]
+
+
+def _reduction(case: Case, x: np.ndarray) -> np.ndarray:
+    given = case.attrs.get("axes", case.constants[0] if case.constants else None)
+    axes = range(x.ndim) if given is None or not len(given) else [int(a) % x.ndim for a in given]
+    if case.attrs.get("noop_with_empty_axes"):
+        axes = ()
+    return reduce.composed(case.op, x, sorted(axes), bool(case.attrs.get("keepdims", 1)))
 
 
 def _elementwise(case: Case, x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from graph.composed_cases import COMPOSED, COMPOSED_RUN, by_definition, f32, fit
 from graph.onnx_cases import NEWEST, Case, build, expected
 from model.networks import model_bytes
 from onnx import helper
+from reference import reduce
 
 import gradcam
 from gradcam.graph.autodiff import gradients
@@ -147,6 +148,7 @@ APART = {
     "LRN": ((), {"size": 3}),
     "LpNormalization": ((), {"axis": 1}),
     "MeanVarianceNormalization": ((), {"axes": [1, 2]}),
+    **{op: ((ints(1),), {"keepdims": 0}) for op in reduce.COMPOSED if op != "ReduceLogSum"},
     "Einsum bij,jk->bik": ((normal((6, 5)),), {"equation": "bij,jk->bik"}),
     "Einsum jk,bij->kbi": ((normal((6, 5)),), {"equation": "bij,jk->bki"}),
     "Einsum bij,bij,k->bk": ((normal((5,)),), {"equation": "bij,k->bk"}),
@@ -155,6 +157,7 @@ TOGETHER = {
     "LayerNormalization": ((f32(np.ones((1, 4, 6))),), {"axis": 0}),
     "LpNormalization": ((), {"axis": 0}),
     "MeanVarianceNormalization": ((), {"axes": [0, 2]}),
+    **{op: ((ints(0),), {}) for op in reduce.COMPOSED},
     "Einsum": ((normal((6, 5)),), {"equation": "bij,jk->ik"}),
 }
 
@@ -194,6 +197,47 @@ def test_a_row_of_zeros_has_no_direction():
     values, slope = compile_plan(prune(g.graph), F64).run([x], 1, 1)
     np.testing.assert_allclose(values.reshape(2, 3), [[0, 0, 0], [0.6, 0, 0.8]], rtol=1e-15)
     assert slope.reshape(2, 3)[0].tolist() == [0, 0, 0]
+
+
+def values_and_slope(op: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An operator over the last axis, and the gradient of the sum of its results."""
+    g = graph_of(build(Case(op, x.shape, (ints(-1),), {"keepdims": 0}), NEWEST)[0], *x.shape)
+    y = g.graph.outputs[0]
+    g.graph.outputs = [y, *gradients(g, y, g.graph.inputs, g.constant(np.ones(y.shape)))]
+    values, slope = compile_plan(prune(g.graph), F64).run([x], 1, 1)
+    return values.reshape(y.shape), slope.reshape(x.shape)
+
+
+def test_a_norm_of_zeros_has_the_gradient_zero():
+    values, slope = values_and_slope("ReduceL2", np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 4.0]]))
+    np.testing.assert_allclose(values, [0, 5], rtol=1e-15)
+    np.testing.assert_allclose(slope, [[0, 0, 0], [0.6, 0, 0.8]], rtol=1e-15)
+
+
+def test_a_product_with_zeros_has_the_gradient_of_the_others():
+    values, slope = values_and_slope("ReduceProd", np.array([[2.0, 0.0, 3.0, 5.0, 7.0], [2.0, 0.0, 0.0, 5.0, 7.0]]))
+    assert values.tolist() == [0, 0]
+    np.testing.assert_allclose(slope, [[0, 210, 0, 0, 0], [0, 0, 0, 0, 0]], rtol=1e-15)
+
+
+def test_exponentials_of_large_numbers_do_not_overflow():
+    values, slope = values_and_slope("ReduceLogSumExp", np.array([[1000.0, 1000.0, -1000.0], [-1e4, -1e4, -1e4]]))
+    np.testing.assert_allclose(values, [1000 + np.log(2), -1e4 + np.log(3)], rtol=1e-14)
+    np.testing.assert_allclose(slope, [[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-9)
+    for row, want in (([np.inf, 0.0], np.inf), ([-np.inf, -np.inf], -np.inf), ([-np.inf, 2.0], 2.0), ([np.nan, 2.0], np.nan)):
+        np.testing.assert_array_equal(values_and_slope("ReduceLogSumExp", np.array([row]))[0], [want])
+
+
+def test_reductions_of_nothing_and_of_sizes():
+    for op, want in (("ReduceL1", 0), ("ReduceL2", 0), ("ReduceSumSquare", 0), ("ReduceProd", 1), ("ReduceLogSum", -np.inf)):
+        nodes = [helper.make_node(op, ["nothing", "axes"], ["y"]), helper.make_node("Add", ["x", "y"], ["z"])]
+        weights_ = {"nothing": np.empty((1, 0), np.float32), "axes": np.array([1])}
+        content = model_bytes(nodes, {"x": [1, 2]}, {"z": None}, weights_, check=False)
+        np.testing.assert_array_equal(gradcam.load(content)(np.ones((1, 2), np.float32)), [[1 + want, 1 + want]])
+    nodes = [helper.make_node("Shape", ["x"], ["sizes"]), helper.make_node("ReduceProd", ["sizes"], ["all"])]
+    nodes.append(helper.make_node("Reshape", ["x", "all"], ["y"]))
+    content = model_bytes(nodes, {"x": [1, 2, 3]}, {"y": None}, {}, check=False)
+    assert gradcam.load(content)(np.ones((1, 2, 3), np.float32)).shape == (6,)
 
 
 @pytest.mark.parametrize("op", ["LayerNormalization", "InstanceNormalization"])
@@ -283,6 +327,7 @@ BAD = [
     ("GroupNormalization", (f32(np.ones(1)), f32(np.ones(1))), {"num_groups": 1}, "expected parameters of shape"),
     ("LpNormalization", (), {"p": 3}, "expected 1 or 2, got 3"),
     ("MeanVarianceNormalization", (), {"axes": [3]}, "axis 3"),
+    *((op, (ints(3),), {}, "axis 3") for op in reduce.COMPOSED),
     ("LRN", (), {"size": 0}, "at least 1"),
     ("LRN", (), {}, "at least 1"),
     ("LSTM", LSTM[:1], {}, "input 2 is missing"),

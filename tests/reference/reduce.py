@@ -63,3 +63,22 @@ def argmax(x, axis):
                 best = i
         y[kept] = best
     return y
+
+
+COMPOSED = ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
+
+
+def composed(op, x, axes, keepdims):
+    """ONNX reductions by their definition, one result at a time."""
+    formulas = {
+        "ReduceL1": lambda values: sum(abs(v) for v in values),
+        "ReduceL2": lambda values: math.sqrt(sum(v * v for v in values)),
+        "ReduceSumSquare": lambda values: sum(v * v for v in values),
+        "ReduceLogSum": lambda values: math.log(sum(values)),
+        "ReduceLogSumExp": lambda values: math.log(sum(math.exp(v) for v in values)),
+        "ReduceProd": math.prod,
+    }
+    y = np.empty([size for axis, size in enumerate(x.shape) if axis not in axes])
+    for kept, members in groups(x.shape, axes).items():
+        y[kept] = formulas[op]([float(x[index]) for index in members])
+    return y.reshape([1 if axis in axes else size for axis, size in enumerate(x.shape)]) if keepdims else y

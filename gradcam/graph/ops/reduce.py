@@ -135,17 +135,19 @@ class TopKIndices:
         p.step("topk_output", attributes, node.inputs, node.outputs)
 
 
-@onnx_form("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
-def reduce(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Axes are an attribute or (newer opsets) a constant input; none means all, or nothing with noop_with_empty_axes."""
-    x = node.required(inputs, 0)
+def reduced_axes(node: OnnxNode, inputs: Inputs) -> list[int]:
+    """Axes of an ONNX reduction, an attribute or (newer opsets) a constant input; none means all, or no axis with noop_with_empty_axes."""
+    rank = len(node.required(inputs, 0).shape)
     given = node.ints(inputs, 1, "axes")
     if not given:
-        if node.attrs.get("noop_with_empty_axes", 0):
-            return x
-        given = tuple(range(len(x.shape)))
-    axes = sorted({node.axis(a, len(x.shape)) for a in given})
-    return g.reduce(node.op_type, x, axes, bool(node.attrs.get("keepdims", 1)))
+        return [] if node.attrs.get("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted({node.axis(a, rank) for a in given})
+
+
+@onnx_form("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
+def reduce(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """One reduction; no axis leaves the input as it is."""
+    return g.reduce(node.op_type, node.required(inputs, 0), reduced_axes(node, inputs), bool(node.attrs.get("keepdims", 1)))
 
 
 @onnx_form("GlobalAveragePool")
