@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
-from gradcam.graph.onnx_form import Body, Inputs, OnnxNode, Unsupported
+from gradcam.graph.onnx_form import Body, Inputs, OnnxNode, TensorSequence, Unsupported
 
 __all__ = ["INLINED", "MAX_NODES", "MAX_STEPS", "Inliner"]
 
@@ -84,6 +84,8 @@ class Inliner:
         return [scope[name] for name in body.outputs]
 
     def _stacked(self, values: list[Value]) -> Value:
+        if any(isinstance(v, TensorSequence) for v in values):
+            raise Unsupported("a loop that collects sequences of tensors")
         rows = [self.g.reshape(v, (1, *v.shape)) for v in values]
         return rows[0] if len(rows) == 1 else self.g.emit("Concat", *rows, axis=0)
 

@@ -17,7 +17,7 @@ from gradcam.errors import ModelFormatError
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 
-__all__ = ["ONNX_FORMS", "Body", "Emitter", "Inputs", "OnnxNode", "Unsupported", "onnx_form"]
+__all__ = ["ONNX_FORMS", "Body", "Emitter", "Inputs", "OnnxNode", "TensorSequence", "Unsupported", "onnx_form"]
 
 Inputs = Sequence[Value | None]
 Emitter = Callable[["OnnxNode", Inputs, Builder], Value | list[Value]]
@@ -40,6 +40,13 @@ def onnx_form(*op_types: str) -> Callable[[Emitter], Emitter]:
         return emitter
 
     return register
+
+
+@dataclass(eq=False, slots=True)
+class TensorSequence(Value):
+    """What an ONNX name stands for that is a sequence of tensors: known while the graph is built, and no array of it."""
+
+    items: tuple[Value, ...] = ()
 
 
 @dataclass(slots=True)

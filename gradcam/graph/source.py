@@ -15,9 +15,10 @@ from gradcam.errors import ModelFormatError, UnsupportedOpError
 from gradcam.graph.bodies import INLINED, Inliner, Names
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph, Node, Shape, Value
-from gradcam.graph.onnx_form import ONNX_FORMS, Emitter, Inputs, OnnxNode, Unsupported
+from gradcam.graph.onnx_form import ONNX_FORMS, Emitter, Inputs, OnnxNode, TensorSequence, Unsupported
 from gradcam.graph.operators import OPERATORS
 from gradcam.graph.ops.logic import as_real
+from gradcam.graph.ops.sequences import READERS
 
 __all__ = ["Dim", "InputSpec", "Source", "dims_text"]
 
@@ -92,6 +93,9 @@ class Source:
         if problems:
             raise UnsupportedOpError(problems)
         g.graph.outputs = [self._value(name, names, g) for name in self.outputs]
+        sequences = [v.name for v in g.graph.outputs if isinstance(v, TensorSequence)]
+        if sequences:
+            raise UnsupportedOpError([f"output '{name}' is a sequence of tensors" for name in sequences])
         return g.graph, names
 
     def _value(self, name: str, names: Names, g: Builder) -> Value:
@@ -113,6 +117,9 @@ class Source:
         elif form is None:
             raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'})")
         inputs = [self._value(name, names, g) if name else None for name in node.inputs]
+        sequence = next((v for v in inputs if isinstance(v, TensorSequence)), None)
+        if sequence is not None and node.op_type not in READERS and not has_body:
+            raise Unsupported(f"a sequence of tensors ('{sequence.name}')")
         before = len(g.graph.nodes)
         try:
             result = _carried(form, node, inputs, g) if form is not None else inliner.run(node, inputs, names)

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def cases() -> dict[str, Case]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # the package computes its data with overflows and divisions by zero
         found = [*_node_cases(), *_file_cases("pytorch-converted"), *_file_cases("pytorch-operator")]
-    claimed = [case for case in found if case.operators <= CLAIMED]
+    claimed = [_in_tensors(case) for case in found if case.operators <= CLAIMED]
     counts = Counter((case.kind, case.name) for case in claimed)
     named = {}
     for case in reversed(claimed):
@@ -151,6 +151,40 @@ def _read(path: Path) -> Any:
     tensor = onnx.TensorProto()
     tensor.ParseFromString(path.read_bytes())
     return numpy_helper.to_array(tensor)
+
+
+def _in_tensors(case: Case) -> Case:
+    """The case with its sequences taken apart: made of tensors before the model, and picked out of it one by one after it."""
+    if not any(isinstance(value, list) for value in (*case.inputs, *case.outputs)):
+        return case
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    graph = model.graph
+    before, after, given, wanted = [], [], [], []
+    infos, results = list(graph.input), list(graph.output)
+    del graph.input[:], graph.output[:]
+    for info, value in zip(infos, case.inputs, strict=True):
+        parts = {f"{info.name}.{i}": np.asarray(part) for i, part in enumerate(value)} if isinstance(value, list) else {}
+        graph.input.extend([_info(name, part) for name, part in parts.items()] if isinstance(value, list) else [info])
+        given += list(parts.values()) if isinstance(value, list) else [value]
+        if isinstance(value, list):
+            before.append(onnx.helper.make_node("SequenceConstruct" if parts else "SequenceEmpty", list(parts), [info.name]))
+    for info, value in zip(results, case.outputs, strict=True):
+        for i, part in enumerate(value if isinstance(value, list) else ()):
+            name, position = f"{info.name}.{i}", f"{info.name}.{i}.position"
+            graph.initializer.append(numpy_helper.from_array(np.array(i), position))
+            after.append(onnx.helper.make_node("SequenceAt", [info.name, position], [name]))
+            graph.output.append(_info(name, np.asarray(part)))
+        graph.output.extend([] if isinstance(value, list) else [info])
+        wanted += value if isinstance(value, list) else [value]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return replace(case, model=model, inputs=tuple(given), outputs=tuple(wanted))
+
+
+def _info(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
 
 
 # One case ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -320,10 +321,17 @@ def split(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
         count = int(node.attrs.get("num_outputs", len(node.outputs)))
         each = -(-x.shape[axis] // count)
         sizes = tuple(min(each, max(0, x.shape[axis] - i * each)) for i in range(count))
-    if sum(sizes) != x.shape[axis] or len(sizes) < len(node.outputs) or min(sizes) < 0:
-        raise node.bad(f"sizes {sizes} do not make up axis {axis} of {x.shape}")
+    if len(sizes) < len(node.outputs):
+        raise node.bad(f"{len(node.outputs)} outputs, but sizes {sizes}")
+    return split_into(node, x, axis, sizes, g)[: len(node.outputs)]
+
+
+def split_into(node: OnnxNode, x: Value, axis: int, sizes: Sequence[int], g: Builder) -> list[Value]:
+    """Parts of the given sizes, one after the other along an axis."""
+    if sum(sizes) != x.shape[axis] or min(sizes, default=0) < 0:
+        raise node.bad(f"sizes {tuple(sizes)} do not make up axis {axis} of {x.shape}")
     parts, start = [], 0
-    for size in sizes[: len(node.outputs)]:
+    for size in sizes:
         starts = tuple(start if i == axis else 0 for i in range(len(x.shape)))
         parts.append(g.emit("Slice", x, starts=starts, steps=(1,) * len(x.shape), sizes=(*x.shape[:axis], size, *x.shape[axis + 1 :])))
         start += size
