@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from math import gcd, isqrt, prod
 
 from gradcam.graph.ir import Graph, Shape, Value
@@ -16,7 +17,7 @@ MAX_PATCH = 64
 """Largest side of a patch that is guessed from the size of a picture."""
 
 _GRIDS = 8
-"""Most grids that are remembered for a tensor."""
+"""Most grids that are remembered for a tensor, and most single rows."""
 
 _GRID_MAKERS = ("Conv", "MaxPool", "AveragePool")
 
@@ -25,16 +26,23 @@ Tokens = tuple[int, Shape]
 
 
 def grids_before(graph: Graph, axes: Mapping[Value, int]) -> dict[Value, tuple[Shape, ...]]:
-    """Spatial sizes of the tensors that each value is computed from, the nearest first."""
+    """Spatial sizes of the tensors that each value is computed from, the nearest first, single rows last."""
     grids: dict[Value, tuple[Shape, ...]] = {}
     for value in graph.inputs:
         grids[value] = _own_grid(value, axes) if len(value.shape) > 3 else ()
     for node in graph.nodes:
         value = node.outputs[0]
         own = _own_grid(value, axes) if len(value.shape) > 3 or node.op in _GRID_MAKERS else ()
-        inherited = [grid for v in node.inputs if v is not None for grid in grids.get(v, ())]
-        grids[value] = tuple(dict.fromkeys((*own, *inherited)))[:_GRIDS]
+        ranks = zip_longest(*(grids.get(v, ()) for v in node.inputs if v is not None))
+        found = dict.fromkeys((*own, *(grid for rank in ranks for grid in rank if grid is not None)))
+        rows = [grid for grid in found if _is_row(grid)]
+        grids[value] = (*[grid for grid in found if grid not in rows][:_GRIDS], *rows[:_GRIDS])
     return grids
+
+
+def _is_row(grid: Shape) -> bool:
+    """Whether a grid has one row: that may be the sequence itself, beside an axis of heads."""
+    return len(grid) > 1 and prod(grid) == max(grid)
 
 
 def _own_grid(value: Value, axes: Mapping[Value, int]) -> tuple[Shape, ...]:
@@ -47,6 +55,8 @@ def _own_grid(value: Value, axes: Mapping[Value, int]) -> tuple[Shape, ...]:
 def token_grid(count: int, grids: Sequence[Shape], sizes: Iterable[Shape]) -> Tokens | None:
     """Prefix and grid of `count` tokens; None if nothing fits.
 
+    A single row counts where nothing else fits.
+
     Parameters
     ----------
     grids : sequence of tuple of int
@@ -56,7 +66,7 @@ def token_grid(count: int, grids: Sequence[Shape], sizes: Iterable[Shape]) -> To
     """
     sides = range(2, MAX_PATCH + 1)
     patches = [tuple(n // side for n in size) for size in sizes for side in sides if gcd(*size) % side == 0]
-    for candidates in (grids, patches):
+    for candidates in ([grid for grid in grids if not _is_row(grid)], patches, [grid for grid in grids if _is_row(grid)]):
         for prefix in range(MAX_PREFIX + 1):
             found = next((grid for grid in candidates if prod(grid) + prefix == count), None)
             if found is not None:

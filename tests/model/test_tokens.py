@@ -202,6 +202,9 @@ def test_grids():
     assert token_grid(201, [(14, 14)], []) == (5, (14, 14))
     assert token_grid(141, [], [(224, 160)]) == (1, (14, 10))  # patches of 16 without a convolution
     assert token_grid(50, [(50,)], []) == (0, (50,))
+    assert token_grid(393, [(1, 393), (8, 7, 7)], []) == (1, (8, 7, 7))  # attention with an axis of heads is no grid
+    assert token_grid(50, [(1, 50)], [(224, 224)]) == (1, (7, 7))
+    assert token_grid(50, [(1, 50)], [(1, 400)]) == (0, (1, 50))
     assert [largest_square(n) for n in (1, 5, 6, 9, 14, 15, 0)] == [
         (0, (1, 1)),
         (1, (2, 2)),
