@@ -6,8 +6,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VENV := .venv
 BIN := $(VENV)/bin
+EXT := .venv-extended
 EXTRAS := cli,plot,test,lint
 TORCH := torch==2.13.0
+TORCHVISION := torch==2.14.1 torchvision==0.29.1 onnxscript==0.7.2
 # A package index to look for torch in beside the usual one
 TORCH_INDEX ?=
 
@@ -15,7 +17,7 @@ C_FILES := $(shell find csrc $(wildcard tests/c) -name '*.[ch]')
 BUILD_FILES := $(shell find csrc -type f) setup.py tools/build_support.py
 PACKAGE_FILES := $(shell find gradcam -type f -not -name '*.so' -not -name '*.pyc')
 
-.PHONY: demo test test-torch sanitize sanitize-tests sanitize-driver lint format bench build clean
+.PHONY: demo test test-torch extended sanitize sanitize-tests sanitize-driver lint format bench build clean
 
 demo: $(VENV)/built
 	$(BIN)/gradcam demo -o demo.png
@@ -26,6 +28,11 @@ test: lint $(VENV)/built
 
 test-torch: $(VENV)/built $(VENV)/torch
 	$(BIN)/python -X faulthandler -m pytest -m torch
+
+# Hours: every architecture of torchvision. `make extended EXTENDED="-k resnet18"` runs a part.
+EXTENDED ?=
+extended: $(EXT)/built
+	PYTHONSAFEPATH=1 $(EXT)/bin/python -X faulthandler -m pytest tests/extended $(EXTENDED)
 
 lint: $(VENV)/installed
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
@@ -49,7 +56,7 @@ build: $(VENV)/installed
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(SAN) .venv-bench build dist *.egg-info gradcam/_core*.so demo.png
+	rm -rf $(VENV) $(SAN) $(EXT) .venv-bench build dist *.egg-info gradcam/_core*.so demo.png
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -72,6 +79,17 @@ $(VENV)/built: $(VENV)/installed $(BUILD_FILES)
 
 $(VENV)/torch: $(VENV)/installed
 	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
+	touch $@
+
+# Really installed, as the sanitizers' below: this environment has an interpreter and an extension of its own.
+$(EXT)/venv: pyproject.toml
+	$(call make_venv,$(EXT))
+	$(EXT)/bin/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCHVISION)
+	touch $@
+
+$(EXT)/built: $(EXT)/venv $(BUILD_FILES) $(PACKAGE_FILES) pyproject.toml
+	rm -rf build/lib*
+	$(EXT)/bin/pip install --quiet --no-build-isolation ".[test]"
 	touch $@
 
 # --- sanitizers. The package is really installed here, not linked to the source folder, so that both environments keep

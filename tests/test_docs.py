@@ -25,6 +25,11 @@ def test_methods_page_is_the_registrys():
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run `python tools/write_methods_page.py`"
 
 
+def test_models_page_is_that_of_the_results():
+    module = tool("write_models_page")
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(module.results()), "run `python tools/write_models_page.py`"
+
+
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]), ids=str)
 def test_links_between_pages_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
