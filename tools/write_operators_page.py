@@ -24,9 +24,11 @@ HEAD = """# Operators
 
 gradcam reads the default domain of ONNX at opsets {oldest} to {newest}. Real numbers are computed in float32 (float16, bfloat16 and
 double are converted; in double precision where asked for). Shapes are known when the graph is built, so that arithmetic on shapes,
-integers and booleans is done once, then, on constants. At run time integers are positions (of `ArgMax`, `TopK`, `Cast`), which
-`Gather` and its kin read, and booleans are numbers, 1 or 0; no gradient passes either. `QuantizeLinear` and `DequantizeLinear`
-compute with real numbers; the gradient passes the rounding as if it were not there, inside the range of the type (straight-through).
+integers and booleans is done once, then, on constants. Integers that are computed at run time (by `ArgMax`, `TopK`, `Cast`, the
+indices of `MaxPool`) are 64 bits wide whatever their type; `Gather`, `Scatter` and their kin read them as positions, and arithmetic
+on them passes through real numbers, which is exact up to 2^24 in float32. Booleans at run time are numbers, 1 or 0; no gradient
+passes either. `QuantizeLinear` and `DequantizeLinear` compute with real numbers; the gradient passes the rounding as if it were not
+there, inside the range of the type (straight-through).
 `If` and `Loop` are written out when the graph is built, where condition and number of steps are constants by then.
 
 The table counts the package's own cases of each operator, those of its decomposition into others among them: values are compared

@@ -113,6 +113,14 @@ gcam_pool_max_pick_init(void *geom, const gcam_attributes *attributes, gcam_oper
 }
 
 gcam_status
+gcam_pool_max_index_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    GCAM_TRY(geom_init(geom, attributes, &operands->in[0], &operands->out[0], operands));
+    operands->out_kind[0] = GCAM_INDEX;
+    return check_plane(geom);
+}
+
+gcam_status
 gcam_pool_average_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
     return geom_init(geom, attributes, &operands->in[0], &operands->out[0], operands);

@@ -3,19 +3,21 @@
  *   pool_max_output          y[n,c,o] = max over taps t of x[n,c,o * stride - pad_lo + t * dilation]
  *   pool_max_input_grad      dx = dy at the first maximum of each window in scan order, added up; x, dy -> dx
  *   pool_max_pick            y[n,c,o] = v at the first maximum of window o of x, the transpose; x, v -> y
+ *   pool_max_index           y[n,c,o] = position in x, flattened, of that maximum
  *   pool_average_output      y[n,c,o] = (sum over the same taps) / count(o)
  *   pool_average_input_grad  dx[n,c,i] = sum over the windows that hold i of dy[n,c,o] / count(o)
  *
- * Padding never wins a maximum: a window without a cell of the input gives -inf, its gradient goes nowhere, and it
- * picks 0. A NaN counts as the maximum. count(o) is the number of taps inside the input, or inside the padded input if
- * count_include_pad; the average of no cell is 0.
+ * Padding never wins a maximum: a window without a cell of the input gives -inf, its gradient goes nowhere, it picks 0,
+ * and its position is -1. A NaN counts as the maximum. count(o) is the number of taps inside the input, or inside the
+ * padded input if count_include_pad; the average of no cell is 0.
  *
  * Layout: x, v, dx (n, c, in...), y, dy (n, c, out...), contiguous; no operand may overlap another one.
  * out = floor or (ceil_mode) ceil of (in + pad_lo + pad_hi - dilation * (kernel - 1) - 1) / stride, plus 1; in ceil
  * mode the last window is dropped if it would start at or after in + pad_lo.
  *
  * Attributes: ints rank, n, c, in[rank], kernel[rank], stride[rank], pad_lo[rank], pad_hi[rank], dilation[rank],
- * ceil_mode, count_include_pad. Scratch: three rows. */
+ * ceil_mode, count_include_pad. For pool_max_index the last one says that the spatial axes are flattened in
+ * column-major order, the first axis fastest; n and c come before them either way. Scratch: three rows. */
 #ifndef GCAM_OPS_POOL_H
 #define GCAM_OPS_POOL_H
 
@@ -35,6 +37,7 @@ typedef struct {
 gcam_status gcam_pool_max_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_max_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_max_pick_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
+gcam_status gcam_pool_max_index_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_average_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_pool_average_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 

@@ -277,6 +277,31 @@ GCAM_FN(pool_max_pick)(const gcam_pool_geom *g, const real_t *restrict x, const 
     }
 }
 
+/* Workers share the rows of y. */
+static void
+GCAM_FN(pool_max_index)(const gcam_pool_geom *g, const real_t *restrict x, int64_t *restrict y, void *scratch,
+                        int worker, int workers)
+{
+    const ptrdiff_t in_plane = g->in[0] * g->in[1] * g->in[2], rows = g->out[0] * g->out[1];
+    real_t *row = scratch;
+    GCAM_FN(pool_position) *position = (void *)(row + g->row + g->out[2]);
+    GCAM_FN(pool_fill)(row, g->row, -(real_t)INFINITY);
+    ptrdiff_t begin, end;
+    gcam_share(g->planes * rows, worker, workers, &begin, &end);
+    for (ptrdiff_t r = begin; r < end; r++) {
+        const ptrdiff_t plane = r / rows * in_plane;
+        GCAM_FN(pool_choose_row)(g, x + plane, r % rows, row, position);
+        for (ptrdiff_t ow = 0; ow < g->out[2]; ow++) {
+            ptrdiff_t at = position[ow];
+            if (g->count_include_pad && at >= 0) { /* column-major */
+                const ptrdiff_t w = at % g->in[2], h = at / g->in[2] % g->in[1], d = at / g->in[2] / g->in[1];
+                at = (w * g->in[1] + h) * g->in[0] + d;
+            }
+            y[r * g->out[2] + ow] = at < 0 ? -1 : plane + at;
+        }
+    }
+}
+
 /* row[...] = sum over windows o and taps of dy[o] / count(o): the fold along the row, transposed. */
 static void
 GCAM_FN(pool_spread_row)(const gcam_pool_geom *g, const real_t *restrict dy, const real_t *restrict counts,

@@ -139,17 +139,30 @@ class Source:
                     value.name = name
 
 
-_MOVES = ("Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Slice", "Split", "Tile", "Transpose")
+_ALL, _FIRST = slice(None), slice(1)
+_CARRIED: dict[str, slice] = {
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "Max", "Min", "Sum", "Mean", "Clip", "Concat"), _ALL),
+    **dict.fromkeys(("Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Slice", "Split", "Tile", "Transpose"), _FIRST),
+    **dict.fromkeys(("Abs", "Neg", "Sign", "CumSum", "Trilu", "Compress", "ReverseSequence", "DepthToSpace", "MaxPool", "TopK"), _FIRST),
+    **dict.fromkeys(("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare"), _FIRST),
+    **dict.fromkeys(("Pad", "ScatterElements", "ScatterND"), slice(0, None, 2)),
+    "Where": slice(1, None),
+}
+"""Operators that compute with integers at run time, and which of their inputs those are."""
 
 
 def _carried(form: Emitter, node: OnnxNode, inputs: Inputs, g: Builder) -> Value | list[Value]:
-    """Emit a node; computed integers that it only moves travel as real numbers, which is exact up to 2^24 in float32."""
-    moved = inputs if node.op_type == "Concat" else inputs[:1]
-    if node.op_type not in _MOVES or all(v is None or v.is_real or v.data is not None for v in moved):
+    """Emit a node; computed integers travel through it as real numbers, which is exact up to 2^24 in float32."""
+    own = range(len(inputs))[_CARRIED.get(node.op_type, slice(0))]
+    if not any(_is_computed_integer(inputs[i]) for i in own):
         return form(node, inputs, g)
-    result = form(node, [None if v is None else as_real(g, v) for v in moved] + list(inputs[len(moved) :]), g)
-    back = [g.emit("ToIndex", v) for v in (result if isinstance(result, list) else [result])]
+    result = form(node, [as_real(g, v) if i in own and v is not None else v for i, v in enumerate(inputs)], g)
+    back = [g.emit("ToIndex", v) if v.is_real else v for v in (result if isinstance(result, list) else [result])]
     return back if isinstance(result, list) else back[0]
+
+
+def _is_computed_integer(value: Value | None) -> bool:
+    return value is not None and value.data is None and value.dtype.kind == "i"
 
 
 def _check_integers(nodes: Iterable[Node]) -> None:

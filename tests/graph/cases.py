@@ -232,7 +232,17 @@ def _sums() -> list[Case]:
     return cases
 
 
+def _computed_positions() -> list[Case]:
+    cases = []
+    for batch, outer, axis, count, taps in ((2, 3, 5, 4, 2), (1, 1, 3, 1, 3), (3, 2, 1, 2, 1)):
+        index = np.random.default_rng(5).integers(-1, axis + 1, (batch, count, taps))  # -1 and `axis` are no taps
+        x, w, dy = normal((batch, outer, axis), 1), normal(index.shape, 2), normal((batch, outer, count), 3)
+        cases += [Case("Sample", (x, index, w)), Case("SampleGrad", (dy, index, w), {"size": axis})]
+        cases.append(Case("SampleWeightGrad", (x, index, dy)))
+    return cases
+
+
 STRAIGHT_THROUGH = ("Quantize",)
 """Operators whose gradient is not that of their values."""
 
-CASES = [*_unary(), *_binary(), *_selections(), *_moves(), *_windows(), *_sums()]
+CASES = [*_unary(), *_binary(), *_selections(), *_moves(), *_windows(), *_sums(), *_computed_positions()]

@@ -14,7 +14,8 @@ from gradcam.graph.operators import OPERATORS
 STEP = 1e-5
 COMPILED = {"FusedConv", "ToBlocked", "FromBlocked"} | {name for name in OPERATORS if name.startswith("Blocked")}
 """Emitted by passes, when all gradients are there."""
-WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex"} | {name for name in OPERATORS if name.startswith("Cam")} | COMPILED
+CAM = {name for name in OPERATORS if name.startswith("Cam")}
+WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex", "RowNumbers", "LastRows", "MaxPoolIndices"} | CAM | COMPILED
 """Forward only."""
 
 

@@ -160,10 +160,13 @@ def test_integers_are_moved_at_run_time():
     np.testing.assert_array_equal(gradcam.load(content)(x), [[5, 3, 7]])
 
 
-def test_integer_arithmetic_at_run_time_is_refused():
-    nodes = [node("ArgMax", ["x"], "i", axis=1), node("Add", ["i", "one"], "y")]
-    with pytest.raises(gradcam.UnsupportedOpError, match=r"int64 numbers \('i'\) at run time"):
+def test_integers_that_are_no_positions_are_refused():
+    nodes = [node("ArgMax", ["x"], "i", axis=1), node("BitwiseAnd", ["i", "one"], "y")]
+    with pytest.raises(gradcam.UnsupportedOpError, match=r"input 0 \('i'\) must be a constant"):
         gradcam.load(model(nodes, (1, 4), {"one": ints(1)}))
+    nodes = [node("ArgMax", ["x"], "i", axis=1), node("Exp", ["i"], "y")]
+    with pytest.raises(gradcam.UnsupportedOpError, match=r"int64 numbers \('i'\) at run time"):
+        gradcam.load(model(nodes, (1, 4)))
 
 
 def test_indices_are_no_real_numbers():

@@ -16,6 +16,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.operators import OPERATORS
 from gradcam.graph.ops.resample import pick
+from gradcam.graph.ops.rows import row_numbers
 from gradcam.graph.passes import is_per_picture, prune
 from gradcam.graph.compilation import compile_plan
 
@@ -39,6 +40,19 @@ def norm(g: Builder, x: Value) -> Value:
 CONV = conv((1,), (1,), (1,), (1,), 1)
 WINDOW = window((2,), (2,), (0,), (0,), (1,))
 ONES = (1, 1, 1)
+
+
+def places(g: Builder, n: int, taps: int) -> tuple[Value, Value]:
+    """Constant positions and weights."""
+    index = np.random.default_rng(n).integers(0, 6, (n, 4, taps))
+    return g.constant(index), g.constant(np.ones(index.shape))
+
+
+def places_of(g: Builder, x: Value, n: int) -> tuple[Value, Value]:
+    """Positions and weights that the pictures compute."""
+    index = g.emit("TopKIndices", x, k=6, largest=True)
+    return g.reshape(index, (n, 6, 4)), g.reshape(unary(g, "Tanh", x), (n, 6, 4))
+
 
 APART: dict[str, Emit] = {
     "Relu": lambda g, x, n: unary(g, "Relu", x),
@@ -91,6 +105,14 @@ APART: dict[str, Emit] = {
     "ArgMax of channels": lambda g, x, n: g.emit("ArgMax", x, axis=1),
     "ArgMax of positions, axis kept": lambda g, x, n: g.reshape(g.emit("ArgMax", x, axis=2), (n, 4, 1)),
     "TopKIndices of positions": lambda g, x, n: g.emit("TopKIndices", x, k=2, largest=True),
+    "Sample for each picture": lambda g, x, n: g.emit("Sample", x, *places_of(g, x, n)),
+    "SampleGrad for each picture": lambda g, x, n: g.emit("SampleGrad", x, *places_of(g, x, n), size=9),
+    "Sample at the same places": lambda g, x, n: g.emit("Sample", x, g.constant(np.full((n, 2, 3), 1)), g.constant(np.ones((n, 2, 3)))),
+    "RowNumbers of positions": lambda g, x, n: row_numbers(g, g.emit("ToIndex", x), (2, 3, 1, 1, 1, 2), wrap=True),
+    "RowNumbers beside the pictures": lambda g, x, n: row_numbers(
+        g, g.emit("TopKIndices", x, k=1, largest=True), (6,), wrap=False, base=g.constant(np.arange(4)[None])
+    ),
+    "LastRows of positions": lambda g, x, n: g.emit("LastRows", g.emit("TopKIndices", x, k=3, largest=True), size=6),
     "Expand of positions": lambda g, x, n: g.expand(g.reshape(x, (n, 4, 6, 1)), (n, 4, 6, 3)),
     "MatMul with weights": lambda g, x, n: g.emit("MatMul", x, constant(g, 6, 5), trans_a=False, trans_b=False),
     "MatMul, weights on the left": lambda g, x, n: g.emit("MatMul", constant(g, 5, 4), x, trans_a=False, trans_b=False),
@@ -132,6 +154,10 @@ TOGETHER: dict[str, Emit] = {
     "Keep by the mask of a batch": lambda g, x, n: g.emit("Keep", x, constant(g, 2, 4, 6)),
     "ArgMax over pictures": lambda g, x, n: g.emit("ArgMax", x, axis=0),
     "TopKIndices over pictures": lambda g, x, n: g.emit("TopKIndices", g.transpose(x, (1, 2, 0)), k=1, largest=True),
+    "Sample across pictures": lambda g, x, n: g.transpose(g.emit("Sample", g.transpose(x, (1, 0, 2)), *places(g, 4, 2)), (1, 0, 2)),
+    "Sample at places of other pictures": lambda g, x, n: g.emit("Sample", x, *places(g, 2, 3)),
+    "RowNumbers over pictures": lambda g, x, n: row_numbers(g, g.emit("ToIndex", g.transpose(x, (1, 2, 0))), (5,) * n, wrap=False),
+    "LastRows over pictures": lambda g, x, n: g.emit("LastRows", g.emit("ToIndex", g.transpose(x, (1, 2, 0))), size=3),
     "Transpose that leaves the pictures elsewhere": lambda g, x, n: g.transpose(x, (1, 0, 2)),
     "pictures inside another axis": lambda g, x, n: g.reshape(g.transpose(x, (1, 0, 2)), (4 * n, 6)),
     "Conv across pictures": lambda g, x, n: g.transpose(

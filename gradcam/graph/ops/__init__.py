@@ -12,6 +12,7 @@ from gradcam.graph.ops import (
     fem,
     finite,
     gather,
+    grid,
     indexing,
     layout,
     logic,
@@ -26,10 +27,13 @@ from gradcam.graph.ops import (
     reduce_forms,
     resample,
     resize,
+    rows,
+    sample,
     sequences,
     shape,
     signs,
     softmax,
+    unpool,
 )
 
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "fem",
     "finite",
     "gather",
+    "grid",
     "indexing",
     "layout",
     "logic",
@@ -58,8 +63,11 @@ __all__ = [
     "reduce_forms",
     "resample",
     "resize",
+    "rows",
+    "sample",
     "sequences",
     "shape",
     "signs",
     "softmax",
+    "unpool",
 ]

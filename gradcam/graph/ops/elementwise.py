@@ -289,6 +289,22 @@ def arithmetic(node: OnnxNode, x: Inputs, g: Builder) -> Value:
     return g.emit(node.op_type, a, b)
 
 
+@onnx_form("Mod")
+def modulo(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Return the rest of a / b, with the sign of b, or of a with fmod = 1; no gradient passes the number of times."""
+    a, b = node.required(x, 0), node.required(x, 1)
+    towards_zero = bool(node.attrs.get("fmod", 0))
+    if a.data is not None and b.data is not None:
+        return g.constant(np.asarray((np.fmod if towards_zero else np.mod)(a.data, b.data)))
+    quotient = g.emit("Div", a, b)
+    size = g.emit("Floor", g.emit("Abs", quotient, alpha=0.0, beta=0.0), alpha=0.0, beta=0.0)
+    count = g.mul(g.emit("Sign", quotient, alpha=0.0, beta=0.0), size)
+    rest = g.sub(a, g.mul(count, g.emit("Keep", b, count)))  # an infinite b goes 0 times into a
+    if towards_zero:
+        return rest
+    return g.add(rest, g.emit("Keep", b, g.emit("Less", g.mul(rest, b), g.constant(0.0))))
+
+
 @onnx_form("Pow", "PRelu")
 def power(node: OnnxNode, x: Inputs, g: Builder) -> Value:
     """The exponent may be an integer; the slope of PRelu broadcasts like any second operand."""

@@ -1,7 +1,7 @@
 """ONNX operators that pick and place elements by their positions, all of them emitted as Gather and its gradient.
 
-Positions that are constants become positions in the flattened array. The leading axis is kept out of the flattening where it
-has size 1: it may be the axis of the pictures, and every picture is then read at the same positions.
+Positions become row numbers of the flattened array, constants now and computed ones at run time. The leading axis is kept out of
+the flattening where it has size 1: it may be the axis of the pictures, and every picture is then read at positions of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.ops.gather import checked_index
-from gradcam.graph.ops.logic import as_real
+from gradcam.graph.ops.logic import as_real, negation
+from gradcam.graph.ops.rows import row_numbers
+
+__all__ = ["place"]
 
 Rows = NDArray[np.int64]
 
@@ -29,16 +32,25 @@ def _as_rows(g: Builder, x: Value, count: int) -> tuple[Value, int]:
     return g.reshape(x, (*lead, count, x.size // count if count else 0)), len(lead)
 
 
-def _take(g: Builder, x: Value, count: int, rows: Rows) -> Value:
+def _take(g: Builder, x: Value, count: int, rows: Rows | Value) -> Value:
     """Return some of the `count` rows of x: (*lead, rows, elements of a row)."""
     table, axis = _as_rows(g, x, count)
+    if isinstance(rows, Value):
+        return g.emit("Gather", table, _led(g, table, axis, rows), axis=axis, batch_axes=axis)
     return g.emit("Gather", table, g.constant(rows), axis=axis)
 
 
-def _place(g: Builder, x: Value, count: int, rows: Rows, updates: Value, reduction: str) -> Value:
+def _led(g: Builder, table: Value, axis: int, rows: Value) -> Value:
+    """Return computed row numbers with the leading axis of the table."""
+    return g.reshape(rows, (*table.shape[:axis], rows.size))
+
+
+def place(g: Builder, x: Value, count: int, rows: Rows | Value, updates: Value, reduction: str) -> Value:
     """Return x with `updates` (one row for each of `rows`) written, added, ... at these rows."""
     table, axis = _as_rows(g, x, count)
     new = g.reshape(updates, (*table.shape[:axis], rows.size, table.shape[-1]))
+    if isinstance(rows, Value):
+        return g.reshape(_place_computed(g, table, axis, _led(g, table, axis, rows), new, reduction), x.shape)
     if reduction == "add":
         table = g.add(table, _scattered(g, table, axis, rows, new))
     else:
@@ -51,6 +63,20 @@ def _place(g: Builder, x: Value, count: int, rows: Rows, updates: Value, reducti
             kept = g.emit("Keep", table, as_mask(g, untouched))
             table = g.add(kept, _scattered(g, table, axis, rows[own], part))
     return g.reshape(table, x.shape)
+
+
+def _place_computed(g: Builder, table: Value, axis: int, rows: Value, updates: Value, reduction: str) -> Value:
+    """The same for row numbers that are computed at run time: for each row of the table, the last update that names it."""
+    if not rows.size:
+        return table
+    if reduction == "add":
+        return g.add(table, g.emit("GatherGrad", updates, rows, axis=axis, batch_axes=axis, input_shape=table.shape))
+    if reduction != "none":
+        raise Unsupported(f"reduction '{reduction}' at computed indices")
+    last = g.emit("LastRows", rows, size=table.shape[axis])
+    found = g.reshape(g.emit("LessOrEqual", g.constant(0.0), as_real(g, last)), (*table.shape[: axis + 1], 1))
+    chosen = g.emit("Gather", updates, last, axis=axis, batch_axes=axis)  # of a row without an update the last one, dropped here
+    return g.add(g.emit("Keep", table, negation(g, found)), g.emit("Keep", chosen, found))
 
 
 _REDUCTIONS = {"mul": "Mul", "max": "Max", "min": "Min"}
@@ -79,34 +105,40 @@ def _rounds(rows: Rows, last_only: bool) -> list[Rows]:
 # Row numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _element_rows(node: OnnxNode, index: Value, x: Value, axis: int, g: Builder) -> Rows:
+def _element_rows(node: OnnxNode, index: Value, x: Value, axis: int, g: Builder) -> Rows | Value:
     """Positions in the flattened x of what GatherElements reads."""
     if len(index.shape) != len(x.shape) or any(a > b for i, (a, b) in enumerate(zip(index.shape, x.shape, strict=True)) if i != axis):
         raise node.bad(f"indices of shape {index.shape} do not fit an array of shape {x.shape}")
     if not index.size:
         return np.zeros(0, np.int64)
-    places = list(np.indices(index.shape, np.int64))
-    checked = checked_index(node, index, x.shape[axis], g).data
-    assert checked is not None
-    places[axis] = checked
-    return np.asarray(np.ravel_multi_index(tuple(places), x.shape), np.int64).reshape(-1)
+    checked = checked_index(node, index, x.shape[axis], g)
+    g.reserve(index.size)
+    places = [np.zeros((), np.int64) if a == axis else p for a, p in enumerate(np.indices(index.shape, np.int64, sparse=True))]
+    if checked.data is not None:
+        places[axis] = checked.data
+    strides = [prod(x.shape[a + 1 :]) for a in range(len(x.shape))]
+    rows = sum((p * stride for p, stride in zip(places, strides, strict=True)), np.zeros(index.shape, np.int64))
+    if checked.data is not None:
+        return rows.reshape(-1)
+    column = g.reshape(checked, (*index.shape, 1))
+    return row_numbers(g, column, (x.shape[axis],), wrap=True, strides=(strides[axis],), base=g.constant(rows))
 
 
-def _nd_rows(node: OnnxNode, index: NDArray[np.int64], shape: tuple[int, ...], batch: int) -> tuple[Rows, int]:
+def _nd_rows(node: OnnxNode, index: Value, shape: tuple[int, ...], batch: int, g: Builder) -> tuple[Rows | Value, int]:
     """Row numbers of GatherND and the number of rows; x is a table whose row number is made of the axes that the index names."""
-    depth = index.shape[-1]
-    if batch + depth > len(shape) or index.shape[:batch] != shape[:batch]:
+    depth = index.shape[-1] if index.shape else 0
+    if not depth or batch + depth > len(shape) or index.shape[:batch] != shape[:batch]:
         raise node.bad(f"indices of shape {index.shape} do not fit an array of shape {shape}")
-    sizes = np.asarray(shape[batch : batch + depth], np.int64)
-    if index.size and not ((index >= -sizes) & (index < sizes)).all():
-        raise node.bad(f"an index is out of range for axes of sizes {tuple(sizes)}")
-    positions = np.where(index < 0, index + sizes, index)
-    rows = np.zeros(index.shape[:-1], np.int64)
-    for axis, size in enumerate(shape[:batch]):
-        rows = rows * size + np.arange(size).reshape(-1, *(1,) * (rows.ndim - axis - 1))
-    for axis, size in enumerate(sizes):
-        rows = rows * size + positions[..., axis]
-    return rows.reshape(-1), prod(shape[: batch + depth])
+    sizes, count = shape[batch : batch + depth], prod(shape[: batch + depth])
+    tables = np.arange(prod(shape[:batch])).reshape(*shape[:batch], *(1,) * (len(index.shape) - 1 - batch))
+    base = np.broadcast_to(tables * prod(sizes), index.shape[:-1])
+    if index.data is None:
+        return row_numbers(g, checked_index(node, index, 0, g), sizes, wrap=True, base=g.constant(np.ascontiguousarray(base))), count
+    data, limits = index.data.astype(np.int64), np.asarray(sizes, np.int64)
+    if data.size and not ((data >= -limits) & (data < limits)).all():
+        raise node.bad(f"an index is out of range for axes of sizes {sizes}")
+    positions = np.where(data < 0, data + limits, data)
+    return (base + positions @ np.asarray([prod(sizes[k + 1 :]) for k in range(depth)], np.int64)).reshape(-1), count
 
 
 # ONNX forms ----------------------------------------------------------------------------------------------------------
@@ -126,12 +158,7 @@ def gather_elements(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """y[i, j] = x[index[i, j], j] along axis 0, likewise along others."""
     x, index = node.required(inputs, 0), node.required(inputs, 1)
     axis = node.axis(int(node.attrs.get("axis", 0)), len(x.shape))
-    if index.data is not None:
-        return g.reshape(_take(g, x, x.size, _element_rows(node, index, x, axis, g)), index.shape)
-    if len(index.shape) != len(x.shape) or any(i != axis and a != b for i, (a, b) in enumerate(zip(index.shape, x.shape, strict=True))):
-        raise Unsupported(f"computed indices of shape {index.shape} for an array of shape {x.shape}")
-    rows, last = _swapped(g, checked_index(node, index, x.shape[axis], g), axis), len(x.shape) - 1
-    return _swapped(g, g.emit("Gather", _swapped(g, x, axis), rows, axis=last, batch_axes=last), axis)
+    return g.reshape(_take(g, x, x.size, _element_rows(node, index, x, axis, g)), index.shape)
 
 
 @onnx_form("GatherND")
@@ -140,14 +167,8 @@ def gather_nd(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     x, index, batch = node.required(inputs, 0), node.required(inputs, 1), int(node.attrs.get("batch_dims", 0))
     if not 0 <= batch < min(len(x.shape), len(index.shape)):
         raise node.bad(f"attribute 'batch_dims': {batch} of {x.shape} and {index.shape}")
-    depth = index.shape[-1]
-    if index.data is None:
-        if depth != 1:
-            raise Unsupported(f"computed indices into {depth} axes at once")
-        flat = g.reshape(checked_index(node, index, x.shape[batch], g), index.shape[:-1])
-        return g.emit("Gather", x, flat, axis=batch, batch_axes=batch)
-    rows, count = _nd_rows(node, index.data.astype(np.int64), x.shape, batch)
-    return g.reshape(_take(g, x, count, rows), (*index.shape[:-1], *x.shape[batch + depth :]))
+    rows, count = _nd_rows(node, index, x.shape, batch, g)
+    return g.reshape(_take(g, x, count, rows), (*index.shape[:-1], *x.shape[batch + index.shape[-1] :]))
 
 
 @onnx_form("ScatterElements", "Scatter")
@@ -155,21 +176,19 @@ def scatter_elements(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """Write x[index[i, j], j] = updates[i, j] along axis 0, likewise along others; of equal indices the last one holds."""
     x, index, updates = (node.required(inputs, i) for i in range(3))
     axis, reduction = node.axis(int(node.attrs.get("axis", 0)), len(x.shape)), _reduction(node)
-    node.array(inputs, 1)
     if updates.shape != index.shape:
         raise node.bad(f"updates of shape {updates.shape} do not fit indices of shape {index.shape}")
-    return _place(g, x, x.size, _element_rows(node, index, x, axis, g), updates, reduction)
+    return place(g, x, x.size, _element_rows(node, index, x, axis, g), updates, reduction)
 
 
 @onnx_form("ScatterND")
 def scatter_nd(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """Write rows at the positions that GatherND would read."""
-    x, updates, reduction = node.required(inputs, 0), node.required(inputs, 2), _reduction(node)
-    index = node.array(inputs, 1).astype(np.int64)
-    rows, count = _nd_rows(node, index, x.shape, 0)
+    x, index, updates = (node.required(inputs, i) for i in range(3))
+    reduction, (rows, count) = _reduction(node), _nd_rows(node, index, x.shape, 0, g)
     if updates.shape != (*index.shape[:-1], *x.shape[index.shape[-1] :]):
         raise node.bad(f"updates of shape {updates.shape} do not fit indices of shape {index.shape}")
-    return _place(g, x, count, rows, updates, reduction)
+    return place(g, x, count, rows, updates, reduction)
 
 
 def _reduction(node: OnnxNode) -> str:
@@ -236,14 +255,12 @@ def _bit_shift(node: OnnxNode, a: NDArray[np.integer], b: NDArray[np.integer]) -
     return np.asarray(np.left_shift(a, b) if node.attrs.get("direction") == "LEFT" else np.right_shift(a, b))
 
 
-@onnx_form("Mod", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot")
-def integer_arithmetic(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Of constants; Mod takes the sign of the divisor, or of the dividend with fmod = 1."""
+@onnx_form("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot")
+def bit_arithmetic(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Of constants."""
     arrays = [node.array(inputs, i) for i in range(1 if node.op_type == "BitwiseNot" else 2)]
     g.reserve(prod(np.broadcast_shapes(*(a.shape for a in arrays))))
     if node.op_type == "BitShift":
         return g.constant(_bit_shift(node, *arrays))
-    if node.op_type == "Mod":
-        return g.constant(np.asarray((np.fmod if node.attrs.get("fmod", 0) else np.mod)(*arrays)))
     functions = {"BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor, "BitwiseNot": np.invert}
     return g.constant(np.asarray(functions[node.op_type](*arrays)))

@@ -190,8 +190,6 @@ def logic(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     if arrays is not None:
         g.reserve(int(np.prod(np.broadcast_shapes(*(a.shape for a in arrays)), dtype=object)))
         return g.constant(np.asarray(_NUMPY[node.op_type](*arrays)))
-    if node.op_type == "Where" and any(v.dtype.kind in "iu" for v in values[1:]):
-        raise Unsupported("integers that are chosen at run time")
     return _AT_RUN_TIME[node.op_type](g, *(as_real(g, v) for v in values))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
-from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 from gradcam.graph.operators import keeps_axis_0, operator, same_shape
 from gradcam.graph.windows import windows
 from gradcam.ops._call import Attributes
@@ -84,6 +84,20 @@ class MaxPoolPick(Pool):
         p.step("pool_max_pick", _attributes(x.shape, node.attrs), node.inputs, node.outputs)
 
 
+@operator("MaxPoolIndices", dtype=np.int64)
+class MaxPoolIndices(Pool):
+    """Position in the flattened x of the first maximum of each window; `count_include_pad` flattens space in column-major order.
+
+    Where pictures are run one by one, positions count from the start of each picture: MaxUnpool reads them in the same way.
+    """
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x = node.inputs[0]
+        assert x is not None
+        p.step("pool_max_index", _attributes(x.shape, node.attrs), node.inputs, node.outputs)
+
+
 @operator("AveragePool")
 class AveragePool(Pool):
     """Mean of each window."""
@@ -121,12 +135,14 @@ class AveragePoolGrad:
 
 
 @onnx_form("MaxPool", "AveragePool")
-def pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """All attributes of ONNX, including auto_pad, ceil_mode and dilations; the indices of MaxPool are not computed."""
+def pool(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
+    """All attributes of ONNX, including auto_pad, ceil_mode and dilations, and the indices of MaxPool."""
     x = node.required(inputs, 0)
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise Unsupported("the second output (indices)")
-    return g.emit(node.op_type, x, **_window(node, x), count_include_pad=bool(node.attrs.get("count_include_pad", 0)))
+    window = _window(node, x)
+    result = [g.emit(node.op_type, x, **window, count_include_pad=bool(node.attrs.get("count_include_pad", 0)))]
+    if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1]:
+        result.append(g.emit("MaxPoolIndices", x, **window, count_include_pad=bool(node.attrs.get("storage_order", 0))))
+    return result
 
 
 def _window(node: OnnxNode, x: Value) -> dict[str, Any]:
