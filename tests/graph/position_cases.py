@@ -150,7 +150,20 @@ def _moves() -> list[Case]:
     return cases
 
 
-POSITION_CASES = [*_resizes(), *_pads(), *_transposed(), *_moves()]
+def _reductions() -> list[Case]:
+    cases = []
+    for op in ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"):
+        positive = op == "ReduceLogSum"
+        for x, axes, keep in (((1, 3, 4), (1,), 1), ((1, 2, 3, 5), (-1, 1), 0), ((1, 7), (1,), 0), ((2, 3), (), 1)):
+            attrs = {"keepdims": keep} | ({"axes": list(axes)} if axes else {})
+            cases.append(Case(op, x, (), attrs, (8, 13), positive=positive))
+            cases.append(Case(op, x, (ints(*axes),) if axes else (), {"keepdims": keep}, (18, NEWEST), positive=positive))
+        cases.append(Case(op, (1, 3), (), {"noop_with_empty_axes": 1}, (18,), positive=positive))
+    cases += [Case("Mean", (1, 3, 4), (normal((3, 1), 1), normal((4,), 2)), {}, (8, 13)), Case("Mean", (1, 3), (), {}, (13,))]
+    return [*cases, *(Case("Shrink", (1, 3, 4), (), a, (9, NEWEST)) for a in ({}, {"lambd": 0.8, "bias": 0.3}, {"bias": -1.5}))]
+
+
+POSITION_CASES = [*_resizes(), *_pads(), *_transposed(), *_moves(), *_reductions()]
 
 
 def by_definition(case: Case, opset: int, x: np.ndarray) -> np.ndarray | None:

@@ -190,5 +190,6 @@ def test_every_form_is_tested():
     tested = {case.op for case in (*CASES, *COMPOSED, *POSITION_CASES)} | {n.op_type for chain in CHAINS.values() for n in chain}
     tested |= {"Constant", "EyeLike", "OneHot"}
     tested |= {"GridSample", "AffineGrid", "MaxUnpool", "Mod"}  # tests/graph/test_computed_positions.py
+    tested |= {"Attention", "RotaryEmbedding"}  # tests/graph/test_attention.py
     # Operators of ours are tested where they are built (tests/test_graph_builder.py).
     assert {op for op in ONNX_FORMS if "::" not in op} - tested == set()

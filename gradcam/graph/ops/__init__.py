@@ -2,6 +2,7 @@
 
 from gradcam.graph.ops import (
     adaptive,
+    attention,
     blocked,
     cam,
     conv,
@@ -38,6 +39,7 @@ from gradcam.graph.ops import (
 
 __all__ = [
     "adaptive",
+    "attention",
     "blocked",
     "cam",
     "conv",

@@ -154,6 +154,14 @@ def swish(node: OnnxNode, x: Inputs, g: Builder) -> Value:
     return g.mul(value, g.emit("Sigmoid", g.scale(value, float(node.attrs.get("alpha", 1.0))), alpha=0.0, beta=0.0))
 
 
+@onnx_form("Shrink")
+def shrink(node: OnnxNode, x: Inputs, g: Builder) -> Value:
+    """Numbers within lambd of 0 become 0, the others come nearer to 0 by bias."""
+    value, limit, bias = node.required(x, 0), float(node.attrs.get("lambd", 0.5)), float(node.attrs.get("bias", 0.0))
+    size, sign = (g.emit(op, value, alpha=0.0, beta=0.0) for op in ("Abs", "Sign"))
+    return g.emit("Keep", g.sub(value, g.scale(sign, bias)), g.emit("Less", g.constant(limit), size))
+
+
 @onnx_form("Gelu")
 def gelu(node: OnnxNode, x: Inputs, g: Builder) -> Value:
     """Gaussian error linear unit, exact or by tanh."""

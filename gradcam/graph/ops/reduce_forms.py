@@ -1,68 +1,96 @@
-"""ONNX reductions that are a sum with something before and after it, and the product."""
+"""ONNX reductions that are composed of sums, maxima and products."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import reduce
+from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
-from gradcam.graph.ops.reduce import reduced_axes
+
+Axes = list[int]
 
 
 def _apply(g: Builder, op: str, x: Value, alpha: float = 0.0, beta: float = 0.0) -> Value:
     return g.emit(op, x, alpha=alpha, beta=beta)
 
 
-@onnx_form("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
-def composed_reduction(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Axes as of the other reductions; without any, what comes before and after the sum is still done."""
-    x = node.required(inputs, 0)
-    axes = reduced_axes(node, inputs)
-    y = _over(node.op_type, x, axes, g)  # the axes stay, with size 1
-    kept = y.shape if node.attrs.get("keepdims", 1) else tuple(n for i, n in enumerate(y.shape) if i not in axes)
-    return g.reshape(y, kept)
-
-
-def _over(op: str, x: Value, axes: Sequence[int], g: Builder) -> Value:
-    if op == "ReduceL1":
-        return g.sum(_apply(g, "Abs", x), axes, keepdims=True)
-    if op in ("ReduceL2", "ReduceSumSquare"):
-        total = g.sum(g.mul(x, x), axes, keepdims=True)
-        return total if op == "ReduceSumSquare" else _root(total, g)
-    if op == "ReduceLogSum":
-        return _apply(g, "Log", g.sum(x, axes, keepdims=True))
-    return _log_sum_exp(x, axes, g) if op == "ReduceLogSumExp" else _product(x, axes, g)
-
-
-def _root(total: Value, g: Builder) -> Value:
-    """Square root whose gradient is 0 at 0: that of a norm, as frameworks choose it there."""
+def _norm(g: Builder, x: Value, axes: Axes) -> Value:
+    """Root of the sum of squares; 0, with gradient 0, where that is 0."""
+    total = g.sum(g.mul(x, x), axes, keepdims=True)
     root = _apply(g, "Sqrt", _apply(g, "Clip", total, float(np.finfo(g.real).tiny), np.inf))
     return g.mul(root, _apply(g, "Sign", total))
 
 
-def _log_sum_exp(x: Value, axes: Sequence[int], g: Builder) -> Value:
-    """Exponentials of differences from the largest number, which infinity is not."""
-    largest = float(np.finfo(g.real).max)
-    shift = _apply(g, "Clip", g.reduce("ReduceMax", x, axes, keepdims=True), -largest, largest)
-    return g.add(_apply(g, "Log", g.sum(_apply(g, "Exp", g.sub(x, shift)), axes, keepdims=True)), shift)
+def _log_sum_exp(g: Builder, x: Value, axes: Axes) -> Value:
+    """With the largest number taken out, where it is finite."""
+    limit = float(np.finfo(g.real).max)
+    largest = _apply(g, "Clip", g.reduce("ReduceMax", x, axes, True), -limit, limit)
+    return g.add(_apply(g, "Log", g.sum(_apply(g, "Exp", g.sub(x, largest)), axes, keepdims=True)), largest)
 
 
-def _product(x: Value, axes: Sequence[int], g: Builder) -> Value:
-    """Pairs, then pairs of pairs: gradients are products of the other numbers, whether or not one of them is 0."""
-    for axis in axes:
-        while (n := x.shape[axis]) > 1:
-            pairs = g.mul(_part(x, axis, 0, n // 2, g), _part(x, axis, n // 2, n // 2, g))
-            x = g.emit("Concat", pairs, _part(x, axis, n - 1, 1, g), axis=axis) if n % 2 else pairs
-        if n == 0:
-            shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-            x = g.constant(np.ones(shape, x.dtype))
-    return g.sum(x, axes, keepdims=True)  # of single numbers: it says that the axes are reduced, even those that had size 1 before
+def _product(g: Builder, x: Value, axes: Axes) -> Value:
+    """Halves multiplied with each other until one number is left."""
+    rest = [a for a in range(len(x.shape)) if a not in axes]
+    kept = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    x = g.transpose(x, (*rest, *axes))
+    x = g.reshape(x, (*x.shape[: len(rest)], prod(x.shape[len(rest) :])))
+    lead, zeros = x.shape[:-1], (0,) * len(rest)
+    if x.shape[-1] == 0:
+        return g.constant(np.ones(kept))
+    while (count := x.shape[-1]) > 1:
+        half = count // 2
+        parts = [
+            g.emit("Slice", x, starts=(*zeros, start), steps=(1,) * len(x.shape), sizes=(*lead, size))
+            for start, size in ((0, half), (half, half), (2 * half, count - 2 * half))
+            if size
+        ]
+        y = g.mul(parts[0], parts[1])
+        x = y if len(parts) == 2 else g.emit("Concat", y, parts[2], axis=len(lead))
+    return g.reshape(x, kept)
 
 
-def _part(x: Value, axis: int, start: int, size: int, g: Builder) -> Value:
-    starts = tuple(start if i == axis else 0 for i in range(len(x.shape)))
-    sizes = tuple(size if i == axis else n for i, n in enumerate(x.shape))
-    return g.emit("Slice", x, starts=starts, steps=(1,) * len(x.shape), sizes=sizes)
+_FORMS: dict[str, Callable[[Builder, Value, Axes], Value]] = {
+    "ReduceL1": lambda g, x, axes: g.sum(_apply(g, "Abs", x), axes, keepdims=True),
+    "ReduceL2": _norm,
+    "ReduceSumSquare": lambda g, x, axes: g.sum(g.mul(x, x), axes, keepdims=True),
+    "ReduceLogSum": lambda g, x, axes: _apply(g, "Log", g.sum(x, axes, keepdims=True)),
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceProd": _product,
+}
+_NUMPY: dict[str, Callable[[NDArray[Any], tuple[int, ...]], Any]] = {
+    "ReduceL1": lambda x, axes: np.abs(x).sum(axes, keepdims=True),
+    "ReduceL2": lambda x, axes: np.sqrt((x * x).sum(axes, keepdims=True)),
+    "ReduceSumSquare": lambda x, axes: (x * x).sum(axes, keepdims=True),
+    "ReduceLogSum": lambda x, axes: np.log(x.sum(axes, keepdims=True)),
+    "ReduceLogSumExp": lambda x, axes: np.logaddexp.reduce(x.astype(float), axes, keepdims=True),
+    "ReduceProd": lambda x, axes: x.prod(axes, keepdims=True),
+}
+
+
+@onnx_form(*_FORMS)
+def reduction(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Axes as for ReduceSum; no axes with noop_with_empty_axes mean each element for itself."""
+    x = node.required(inputs, 0)
+    given = node.ints(inputs, 1, "axes")
+    if not given and not node.attrs.get("noop_with_empty_axes", 0):
+        given = tuple(range(len(x.shape)))
+    axes = sorted({node.axis(a, len(x.shape)) for a in given or ()})
+    if x.data is not None:
+        with np.errstate(divide="ignore"):
+            y = g.constant(np.asarray(_NUMPY[node.op_type](x.data, tuple(axes))).astype(x.data.dtype))
+    else:
+        y = _FORMS[node.op_type](g, x, axes)
+    return y if node.attrs.get("keepdims", 1) else g.reshape(y, tuple(n for a, n in enumerate(y.shape) if a not in axes))
+
+
+@onnx_form("Mean")
+def mean(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Of any number of arrays, broadcast."""
+    return g.scale(reduce(g.add, [node.required(inputs, i) for i in range(len(inputs))]), 1 / max(len(inputs), 1))
