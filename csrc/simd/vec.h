@@ -1,9 +1,9 @@
 /* The SIMD vocabulary: kernels that need registers by name are written once against it.
  *
- * Included once per ISA, after a header vec_<isa>.h defined GCAM_VEC_BYTES and then the two fused operations and
- * gcam_widen_f32 (of which GCC makes several instructions where there is one); everything else is what GCC's and
- * clang's vector types give on any machine. Suffixes f32 and f64; templates write V(add) and vreal, which the dtype
- * includes (base/dtype_f32.h, base/dtype_f64.h) turn into the right one. Lanes: VLANES.
+ * Included once per ISA, after a header vec_<isa>.h defined GCAM_VEC_BYTES and then the two fused operations,
+ * gcam_widen_f32 and the two gcam_relu (of which GCC makes several instructions where there is one); everything else is
+ * what GCC's and clang's vector types give on any machine. Suffixes f32 and f64; templates write V(add) and vreal,
+ * which the dtype includes (base/dtype_f32.h, base/dtype_f64.h) turn into the right one. Lanes: VLANES.
  *
  *   V(load)(p)          lanes from p, any alignment          V(store)(p, v)       lanes to p, any alignment
  *   V(load_n)(p, n)     n < VLANES lanes, the rest zero      V(store_n)(p, v, n)  n < VLANES lanes
@@ -68,11 +68,6 @@ typedef int64_t gcam_mask_f64 __attribute__((vector_size(GCAM_VEC_BYTES)));
     GCAM_INLINE gcam_vec_##suffix gcam_mul_##suffix(gcam_vec_##suffix a, gcam_vec_##suffix b)                          \
     {                                                                                                                  \
         return a * b;                                                                                                  \
-    }                                                                                                                  \
-    GCAM_INLINE gcam_vec_##suffix gcam_relu_##suffix(gcam_vec_##suffix v)                                              \
-    {                                                                                                                  \
-        const gcam_mask_##suffix negative = v < (gcam_vec_##suffix){0};                                                \
-        return (gcam_vec_##suffix)(~negative & (gcam_mask_##suffix)v);                                                 \
     }                                                                                                                  \
     GCAM_INLINE real gcam_sum_##suffix(gcam_vec_##suffix v)                                                            \
     {                                                                                                                  \

@@ -19,3 +19,16 @@ gcam_widen_f32(const float *p)
 {
     return (gcam_vec_f64)_mm512_cvtps_pd(_mm256_loadu_ps(p));
 }
+
+/* The second operand is the result where either is NaN or both are zeros. */
+GCAM_INLINE gcam_vec_f32
+gcam_relu_f32(gcam_vec_f32 v)
+{
+    return (gcam_vec_f32)_mm512_max_ps(_mm512_setzero_ps(), (__m512)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_relu_f64(gcam_vec_f64 v)
+{
+    return (gcam_vec_f64)_mm512_max_pd(_mm512_setzero_pd(), (__m512d)v);
+}

@@ -23,3 +23,15 @@ gcam_widen_f32(const float *p)
     }
     return v;
 }
+
+GCAM_INLINE gcam_vec_f32
+gcam_relu_f32(gcam_vec_f32 v)
+{
+    return (gcam_vec_f32)(~(v < (gcam_vec_f32){0}) & (gcam_mask_f32)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_relu_f64(gcam_vec_f64 v)
+{
+    return (gcam_vec_f64)(~(v < (gcam_vec_f64){0}) & (gcam_mask_f64)v);
+}
