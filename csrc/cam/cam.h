@@ -31,12 +31,13 @@
 #include <stdbool.h>
 
 #include "base/kernel.h"
+#include "cam/fetch.h"
 
 enum {
     GCAM_CAM_LANES = 8,   /* partial sums over positions; a power of two */
     GCAM_CAM_BLOCK = 64,  /* channels at a time */
     GCAM_CAM_GROUP = 16,  /* positions are shared among workers by so many: no two write one cache line */
-    GCAM_CAM_TILE = 512,  /* positions at a time where they are adjacent; a multiple of GCAM_CAM_ABREAST */
+    GCAM_CAM_TILE = 1024, /* positions at a time where they are adjacent; a multiple of GCAM_CAM_ABREAST */
     GCAM_CAM_ABREAST = 8, /* positions at a time where channels are adjacent */
 };
 

@@ -18,8 +18,14 @@ GCAM_FN(cam_load)(const real_t *p, ptrdiff_t stride, ptrdiff_t n)
         return gcam_set1_f64((double)*p);
     }
     real_t numbers[GCAM_LANES_F64] = {0};
-    for (ptrdiff_t i = 0; i < GCAM_LANES_F64 && i < n; i++) {
-        numbers[i] = p[i * stride];
+    if (n >= GCAM_LANES_F64) {
+        for (int i = 0; i < GCAM_LANES_F64; i++) {
+            numbers[i] = p[i * stride];
+        }
+    } else {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            numbers[i] = p[i * stride];
+        }
     }
     return V(widen)(numbers);
 }
@@ -131,50 +137,57 @@ GCAM_FN(cam_transpose)(gcam_vec_f64 rows[GCAM_LANES_F64])
 enum { GCAM_FN(cam_chains) = GCAM_LANES_F64 > 2 ? GCAM_LANES_F64 / 2 : 1 };
 
 /* Partial sums of the channels first, first + 1, ...: sums[m][j W + first + r] has those of the lanes j W, j W + 1, ...
- * Of positions that do not fill the lanes the terms only, in `last`: whole vectors that end with the row; where there
- * are not so many positions, a part of one. Channels from n on are channel n - 1 once more. */
+ * Positions that do not fill the lanes are left out. Channels from n on are channel n - 1 once more. */
 GCAM_INLINE void
-GCAM_FN(cam_sum_strip)(gcam_cam_sum what, double epsilon, ptrdiff_t first, ptrdiff_t n, ptrdiff_t positions,
+GCAM_FN(cam_sum_strip)(gcam_cam_sum what, double epsilon, ptrdiff_t first, ptrdiff_t n, const gcam_turns *turns,
                        const real_t *p, gcam_cam_strides ps, const real_t *q, gcam_cam_strides qs, const double *s,
-                       gcam_vec_f64 sums[3][GCAM_CAM_LANES], gcam_vec_f64 last[3][GCAM_CAM_LANES])
+                       gcam_vec_f64 sums[3][GCAM_CAM_LANES])
 {
     enum { W = GCAM_LANES_F64, VECTORS = GCAM_CAM_LANES / W, CHAINS = GCAM_FN(cam_chains) };
+    enum { STEP = CHAINS * GCAM_CAM_LANES * sizeof(real_t) };
     const int count = GCAM_FN(cam_sums)(what);
-    const ptrdiff_t rest = positions % GCAM_CAM_LANES;
     gcam_vec_f64 partial[3][CHAINS][VECTORS], terms[3], number[CHAINS];
     const real_t *p_rows[CHAINS], *q_rows[CHAINS];
-    for (ptrdiff_t r = 0; r < CHAINS; r++) {
-        const ptrdiff_t channel = first + r < n ? first + r : n - 1;
-        p_rows[r] = p + channel * ps.c;
-        q_rows[r] = q + channel * qs.c;
-        number[r] = gcam_set1_f64(s[channel]);
+    for (ptrdiff_t r = 0, channel = first < n ? first : n - 1; r < CHAINS; r++) {
+        p_rows[r] = r == 0 ? p + channel * ps.c : p_rows[r - 1] + (first + r < n ? ps.c : 0);
+        q_rows[r] = r == 0 ? q + channel * qs.c : q_rows[r - 1] + (first + r < n ? qs.c : 0);
+        number[r] = gcam_set1_f64(s[first + r]);
         for (int m = 0; m < count; m++) {
             for (int j = 0; j < VECTORS; j++) {
                 partial[m][r][j] = (gcam_vec_f64){0};
             }
         }
     }
-    ptrdiff_t x = 0;
-    for (; GCAM_FN(cam_in_pairs)(what) && x + 2 * GCAM_CAM_LANES <= positions; x += 2 * GCAM_CAM_LANES) {
-        for (int r = 0; r < CHAINS; r++) {
-            for (int j = 0; j < VECTORS; j++) {
-                const real_t *row = p_rows[r] + (x + j * W) * ps.x;
-                GCAM_FN(cam_pair_terms)(what, GCAM_FN(cam_load)(row, ps.x, W),
-                                        GCAM_FN(cam_load)(row + GCAM_CAM_LANES * ps.x, ps.x, W), number[r], terms);
-                for (int m = 0; m < count; m++) {
-                    partial[m][r][j] += terms[m];
+    for (ptrdiff_t x = 0; x + GCAM_CAM_LANES <= turns->positions;) {
+        gcam_fetch p_fetch = gcam_turn_fetch(turns, p_rows[0], ps.c, ps.x, x);
+        gcam_fetch q_fetch = gcam_turn_fetch(turns, q_rows[0], qs.c, qs.x, x);
+        const ptrdiff_t end = x + turns->chunk < turns->positions ? x + turns->chunk : turns->positions;
+        for (; GCAM_FN(cam_in_pairs)(what) && x + 2 * GCAM_CAM_LANES <= end; x += 2 * GCAM_CAM_LANES) {
+            gcam_fetch_next(&p_fetch, 2 * STEP);
+            for (int r = 0; r < CHAINS; r++) {
+                for (int j = 0; j < VECTORS; j++) {
+                    const real_t *row = p_rows[r] + (x + j * W) * ps.x;
+                    GCAM_FN(cam_pair_terms)(what, GCAM_FN(cam_load)(row, ps.x, W),
+                                            GCAM_FN(cam_load)(row + GCAM_CAM_LANES * ps.x, ps.x, W), number[r], terms);
+                    for (int m = 0; m < count; m++) {
+                        partial[m][r][j] += terms[m];
+                    }
                 }
             }
         }
-    }
-    for (; x < positions - rest; x += GCAM_CAM_LANES) {
-        for (int r = 0; r < CHAINS; r++) {
-            for (int j = 0; j < VECTORS; j++) {
-                const ptrdiff_t y = x + j * W;
-                GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p_rows[r] + y * ps.x, ps.x, W),
-                                       GCAM_FN(cam_load)(q_rows[r] + y * qs.x, qs.x, W), number[r], terms);
-                for (int m = 0; m < count; m++) {
-                    partial[m][r][j] += terms[m];
+        for (; x + GCAM_CAM_LANES <= end; x += GCAM_CAM_LANES) {
+            gcam_fetch_next(&p_fetch, STEP);
+            if (what == GCAM_CAM_MOMENTS) {
+                gcam_fetch_next(&q_fetch, STEP);
+            }
+            for (int r = 0; r < CHAINS; r++) {
+                for (int j = 0; j < VECTORS; j++) {
+                    const ptrdiff_t y = x + j * W;
+                    GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p_rows[r] + y * ps.x, ps.x, W),
+                                           GCAM_FN(cam_load)(q_rows[r] + y * qs.x, qs.x, W), number[r], terms);
+                    for (int m = 0; m < count; m++) {
+                        partial[m][r][j] += terms[m];
+                    }
                 }
             }
         }
@@ -186,48 +199,35 @@ GCAM_FN(cam_sum_strip)(gcam_cam_sum what, double epsilon, ptrdiff_t first, ptrdi
             }
         }
     }
-    if (rest == 0) {
-        return;
-    }
-    const ptrdiff_t begin = positions < GCAM_CAM_LANES ? 0 : positions - GCAM_CAM_LANES;
-    for (int r = 0; r < CHAINS; r++) {
-        for (int j = 0; j < VECTORS; j++) {
-            const ptrdiff_t y = begin + j * W < positions ? begin + j * W : begin;
-            const ptrdiff_t n_left = begin > 0 ? W : positions - y;
-            GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p_rows[r] + y * ps.x, ps.x, n_left),
-                                   GCAM_FN(cam_load)(q_rows[r] + y * qs.x, qs.x, n_left), number[r], terms);
-            for (int m = 0; m < count; m++) {
-                last[m][j * W + first + r] = terms[m];
-            }
-        }
-    }
 }
 
 /* The sums of the first n channels, no more than GCAM_LANES_F64: out[c], out[GCAM_CAM_BLOCK + c], ... for that many c.
- * The partial sums are transposed, so that a vector holds one of all channels. */
+ * The partial sums are transposed, so that a vector holds one of all channels, as it does for the positions left. */
 GCAM_INLINE void
-GCAM_FN(cam_sum_rows)(gcam_cam_sum what, double epsilon, ptrdiff_t n, ptrdiff_t positions, const real_t *p,
+GCAM_FN(cam_sum_rows)(gcam_cam_sum what, double epsilon, ptrdiff_t n, const gcam_turns *turns, const real_t *p,
                       gcam_cam_strides ps, const real_t *q, gcam_cam_strides qs, const double *s, double *out)
 {
     enum { W = GCAM_LANES_F64 };
     const int count = GCAM_FN(cam_sums)(what);
-    const ptrdiff_t rest = positions % GCAM_CAM_LANES, skip = positions < GCAM_CAM_LANES ? 0 : GCAM_CAM_LANES - rest;
-    gcam_vec_f64 sums[3][GCAM_CAM_LANES], last[3][GCAM_CAM_LANES];
+    const ptrdiff_t rest = turns->positions % GCAM_CAM_LANES;
+    gcam_vec_f64 sums[3][GCAM_CAM_LANES], terms[3];
     for (ptrdiff_t r = 0; r < W; r += GCAM_FN(cam_chains)) {
-        GCAM_FN(cam_sum_strip)(what, epsilon, r, n, positions, p, ps, q, qs, s, sums, last);
+        GCAM_FN(cam_sum_strip)(what, epsilon, r, n, turns, p, ps, q, qs, s, sums);
     }
     for (int m = 0; m < count; m++) {
         for (int j = 0; j < GCAM_CAM_LANES; j += W) {
             GCAM_FN(cam_transpose)(&sums[m][j]);
         }
-        if (rest > 0) {
-            for (int j = 0; j < GCAM_CAM_LANES; j += W) {
-                GCAM_FN(cam_transpose)(&last[m][j]);
-            }
-            for (ptrdiff_t j = 0; j < rest; j++) {
-                sums[m][j] += last[m][skip + j];
-            }
+    }
+    for (ptrdiff_t j = 0; j < rest; j++) {
+        const ptrdiff_t x = turns->positions - rest + j;
+        GCAM_FN(cam_sum_terms)(what, epsilon, GCAM_FN(cam_load)(p + x * ps.x, ps.c, n),
+                               GCAM_FN(cam_load)(q + x * qs.x, qs.c, n), gcam_load_f64(s), terms);
+        for (int m = 0; m < count; m++) {
+            sums[m][j] += terms[m];
         }
+    }
+    for (int m = 0; m < count; m++) {
         for (int half = GCAM_CAM_LANES / 2; half > 0; half /= 2) {
             for (int j = 0; j < half; j++) {
                 sums[m][j] += sums[m][j + half];
@@ -287,17 +287,18 @@ GCAM_FN(cam_sum)(gcam_cam_sum what, const gcam_cam_geom *g, ptrdiff_t first, ptr
 {
     p += first * ps.c;
     q += first * qs.c;
+    const gcam_turns turns = gcam_turns_of(g->positions, GCAM_FN(cam_chains), sizeof(real_t));
     if (ps.x == 1 && qs.x == 1 && g->positions > 1) {
         for (ptrdiff_t c = 0; c < n; c += GCAM_LANES_F64) {
             const gcam_cam_strides p_rows = {ps.c, 1}, q_rows = {qs.c, 1};
-            GCAM_FN(cam_sum_rows)(what, g->epsilon, n - c, g->positions, p + c * ps.c, p_rows, q + c * qs.c, q_rows,
-                                  s + c, &sums[0][c]);
+            GCAM_FN(cam_sum_rows)(what, g->epsilon, n - c, &turns, p + c * ps.c, p_rows, q + c * qs.c, q_rows, s + c,
+                                  &sums[0][c]);
         }
     } else if (ps.c == 1 && qs.c == 1) {
         GCAM_FN(cam_sum_columns)(what, g->epsilon, n, g->positions, p, ps.x, q, qs.x, s, sums[0]);
     } else {
         for (ptrdiff_t c = 0; c < n; c += GCAM_LANES_F64) {
-            GCAM_FN(cam_sum_rows)(what, g->epsilon, n - c, g->positions, p + c * ps.c, ps, q + c * qs.c, qs, s + c,
+            GCAM_FN(cam_sum_rows)(what, g->epsilon, n - c, &turns, p + c * ps.c, ps, q + c * qs.c, qs, s + c,
                                   &sums[0][c]);
         }
     }
@@ -343,7 +344,9 @@ GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict act
     gcam_share(g->channels, worker, workers, &begin, &end);
     for (ptrdiff_t k = begin; k < end; k += GCAM_CAM_BLOCK) {
         const ptrdiff_t n = end - k < GCAM_CAM_BLOCK ? end - k : GCAM_CAM_BLOCK;
-        double total[3][GCAM_CAM_BLOCK] = {{0}}, sums[3][GCAM_CAM_BLOCK] = {{0}};
+        double total[3][GCAM_CAM_BLOCK], sums[3][GCAM_CAM_BLOCK];
+        memset(total[0], 0, sizeof total[0]);
+        memset(sums[1], 0, sizeof sums[1]);
         const double *none = GCAM_FN(cam_no_number);
         if (g->variant == 2) {
             GCAM_FN(cam_sum)(GCAM_CAM_CUBE, g, k, n, gradient, g->g, gradient, g->g, none, sums);
@@ -353,7 +356,6 @@ GCAM_FN(cam_plusplus_weights)(const gcam_cam_geom *g, const real_t *restrict act
                 GCAM_FN(cam_sum)(GCAM_CAM_DAMPED, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
             } else if (GCAM_FN(cam_all_positive)(n, total[0])) {
                 GCAM_FN(cam_sum)(GCAM_CAM_SHARE, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
-                memset(sums[1], 0, sizeof sums[1]);
             } else {
                 GCAM_FN(cam_sum)(GCAM_CAM_CANCELLED, g, k, n, gradient, g->g, gradient, g->g, total[0], sums);
             }

@@ -8,42 +8,46 @@ GCAM_FN(cam_map_term)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_ve
     return omit_nan ? GCAM_FN(cam_keep)(term == term, term) : term;
 }
 
+/* sum + the term. The product of doubles made of floats is exact: fused or not, the bits are the same. */
+GCAM_INLINE gcam_vec_f64
+GCAM_FN(cam_map_sum)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_vec_f64 a, gcam_vec_f64 sum)
+{
+    if (sizeof(real_t) == sizeof(float) && what != GCAM_CAM_RELU_PRODUCT && !omit_nan) {
+        return gcam_fma_f64(what == GCAM_CAM_RELU_FIRST ? gcam_relu_f64(u) : u, a, sum);
+    }
+    return sum + GCAM_FN(cam_map_term)(what, omit_nan, u, a);
+}
+
 /* Adds `count` channels to the sums of n positions: several at a time, so that a sum is not stored and loaded for every
- * term. Where u is a weight, the row `ahead` channels further is fetched: the processor does not foresee that a row is
- * left after a tile (of two arrays it has enough in flight). */
+ * term. The last vector ends with the row (if there is a whole one) and repeats some sums in other lanes. Where u is a
+ * weight, the rows `ahead` channels further are fetched: of two arrays the processor has enough in flight. */
 GCAM_INLINE void
 GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, const real_t *restrict u, ptrdiff_t uc,
                      ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, ptrdiff_t ahead,
                      double *restrict sums)
 {
-    gcam_mask_f64 lane;
-    for (int i = 0; i < GCAM_LANES_F64; i++) {
-        lane[i] = i;
-    }
+    enum { SIZE = sizeof(real_t), W = GCAM_LANES_F64 };
+    gcam_fetch fetch = gcam_fetch_start(a, ahead * ac * SIZE, n * SIZE, ac * SIZE);
     ptrdiff_t x = 0;
-    for (; x + GCAM_LANES_F64 <= n; x += GCAM_LANES_F64) {
+    for (; x + W <= n; x += W) {
+        if (ux == 0) {
+            gcam_fetch_next(&fetch, count * W * SIZE);
+        }
         gcam_vec_f64 sum = gcam_load_f64(sums + x);
         for (int k = 0; k < count; k++) {
-            const real_t *u_row = u + k * uc + x * ux, *a_row = a + k * ac + x * ax;
-            sum += GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u_row, ux, GCAM_LANES_F64),
-                                         GCAM_FN(cam_load)(a_row, ax, GCAM_LANES_F64));
-            if (ux == 0) {
-                __builtin_prefetch(a_row + ahead * ac);
-            }
+            sum = GCAM_FN(cam_map_sum)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + x * ux, ux, W),
+                                       GCAM_FN(cam_load)(a + k * ac + x * ax, ax, W), sum);
         }
         gcam_store_f64(sums + x, sum);
     }
     if (x < n) {
-        /* The vector that ends with the row, if there is a whole one: it adds 0 where the sum is done. */
-        const ptrdiff_t first = n >= GCAM_LANES_F64 ? n - GCAM_LANES_F64 : 0;
-        gcam_vec_f64 sum = gcam_load_f64(sums + first);
+        const ptrdiff_t first = n >= W ? n - W : 0;
+        gcam_vec_f64 sum = gcam_load_f64(sums + x);
         for (int k = 0; k < count; k++) {
-            const gcam_vec_f64 term =
-                GCAM_FN(cam_map_term)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + first * ux, ux, n - first),
-                                      GCAM_FN(cam_load)(a + k * ac + first * ax, ax, n - first));
-            sum += GCAM_FN(cam_keep)(lane >= (int64_t)(x - first), term);
+            sum = GCAM_FN(cam_map_sum)(what, omit_nan, GCAM_FN(cam_load)(u + k * uc + first * ux, ux, n - first),
+                                       GCAM_FN(cam_load)(a + k * ac + first * ax, ax, n - first), sum);
         }
-        gcam_store_f64(sums + first, sum);
+        gcam_store_f64(sums + x, sum);
     }
 }
 
@@ -53,17 +57,22 @@ GCAM_FN(cam_map_rows)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptr
                       ptrdiff_t uc, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax,
                       real_t *restrict map)
 {
+    enum { ROWS = 4, W = GCAM_LANES_F64 };
+    const ptrdiff_t ahead = ROWS * gcam_fetch_turns(ROWS * n * (ptrdiff_t)sizeof(real_t));
     double sums[GCAM_CAM_TILE] = {0};
     ptrdiff_t k = 0;
-    for (; k + 4 <= channels; k += 4) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 4, n, u + k * uc, uc, ux, a + k * ac, ac, ax, k + 8 <= channels ? 4 : 0,
-                             sums);
+    for (; k + ROWS <= channels; k += ROWS) {
+        GCAM_FN(cam_map_add)(what, omit_nan, ROWS, n, u + k * uc, uc, ux, a + k * ac, ac, ax, ahead, sums);
     }
     for (; k < channels; k++) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, 0, sums);
+        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, ahead, sums);
     }
-    for (ptrdiff_t x = 0; x < n; x++) {
+    const ptrdiff_t whole = n / W * W, repeated = whole > 0 && whole < n ? W - (n - whole) : 0;
+    for (ptrdiff_t x = 0; x < whole; x++) {
         map[x] = (real_t)sums[x];
+    }
+    for (ptrdiff_t x = whole; x < n; x++) {
+        map[x] = (real_t)sums[x + repeated];
     }
 }
 

@@ -9,7 +9,7 @@ from reference import cam as reference
 from gradcam.ops import _call
 from gradcam.ops.cam import cam_attributes
 
-# Around the lanes of partial sums, the channels of a block and of a vector, the tile and the group of positions.
+# Around the lanes of partial sums, the channels of a block and of a vector, the tile, the group and the chunk of positions.
 SHAPES = [
     (1, 1),
     (3, 2),
@@ -25,7 +25,9 @@ SHAPES = [
     (65, 12),
     (2, 513),
     (3, 1030),
+    (5, 1553),
     (70, 31),
+    (12, 196),
 ]
 LAYOUTS = ["rows", "columns", "rows apart", "columns apart", "neither"]
 
