@@ -114,8 +114,8 @@ def cam(
     key = (
         method,
         mode.name,
-        tuple(plain.items()),
-        tuple((name, array.shape[1:]) for name, array in operands.items()),
+        tuple(plain.items()) if plain else (),
+        tuple([(name, array.shape[1:]) for name, array in operands.items()]) if operands else (),
         a.shape[1:],
         a.dtype.char,
         axis,

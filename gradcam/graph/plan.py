@@ -112,6 +112,7 @@ class Plan:
         layout = _Layout(builder)
         self._own, self._sources = layout.own, layout.sources
         self._copies_none = len(layout.own) == len(self.outputs) and all(v is w for v, w in zip(layout.own, self.outputs, strict=True))
+        self._empty = [(*_blocks(v), v.dtype) for v in layout.own]
         self.arena_bytes = layout.arena_bytes
         self.work = sum(w.size for s in self.steps for w in (*s.reads, *s.writes) if w is not None)
         self._plan = _core.Plan(real.char, _call.isa, layout.arena_bytes, tuple(layout.buffers), tuple(layout.encoded))
@@ -145,7 +146,7 @@ class Plan:
         list of ndarray
             One per output, with the pictures along axis 0.
         """
-        results = [_empty(v, pictures) for v in self._own]
+        results = [np.empty((pictures * first, *rest), dtype) for first, rest, dtype in self._empty]
         if pictures:
             poll = threading.current_thread() is threading.main_thread()
             self._plan.run(tuple(arrays), tuple(results), pictures, self.workers(pictures, workers), poll)
@@ -162,7 +163,8 @@ class Plan:
 
     def _copy(self, value: Value, given: dict[Value, NDArray[Any]], arrays: Sequence[NDArray[Any]], pictures: int) -> NDArray[Any]:
         """Result that is another result, an input or a constant in another shape."""
-        source, result = self._sources.get(value, value), _empty(value, pictures)
+        first, rest = _blocks(value)
+        source, result = self._sources.get(value, value), np.empty((pictures * first, *rest), value.dtype)
         if source in given:
             array = given[source]
         else:
@@ -173,8 +175,9 @@ class Plan:
         return result
 
 
-def _empty(value: Value, pictures: int) -> NDArray[Any]:
-    return np.empty((pictures * value.shape[0] if value.shape else pictures, *value.shape[1:]), value.dtype)
+def _blocks(value: Value) -> tuple[int, Shape]:
+    """Size of axis 0 of one picture, and the other sizes."""
+    return (value.shape[0] if value.shape else 1), value.shape[1:]
 
 
 class _Layout:

@@ -19,6 +19,8 @@ __all__ = ["Attributes", "array", "call", "isa"]
 isa: str = _core.isa
 """The ISA level that kernels run at (tests change it)."""
 
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+
 SERIAL_ELEMENTS = 1 << 14
 """Calls that touch fewer elements than this stay on one thread: opening a region costs more than it saves."""
 
@@ -101,18 +103,24 @@ def array(
         For a wrong number of axes.
     """
     result = _as_numpy(function, argument, value)
-    if result.dtype.kind == "V" and result.dtype.name == "bfloat16" or result.dtype.char == "e":  # float16 in any byte order
-        result = result.astype(np.float32)
-    if result.dtype.kind != "f" or result.dtype.itemsize not in (4, 8):
-        raise TypeError(f"{function}: {argument}: expected float32 or float64, got {result.dtype}")
-    if like is not None and result.dtype != like.dtype and result.dtype.newbyteorder("=") != like.dtype:
+    if result.dtype not in _NATIVE:
+        result = _as_native(function, argument, result)
+    if like is not None and result.dtype != like.dtype:
         raise TypeError(f"{function}: {argument}: expected {like.dtype} like the first array, got {result.dtype}")
     if ndim is not None and not ndim[0] <= result.ndim <= ndim[1]:
         wanted = str(ndim[0]) if ndim[0] == ndim[1] else f"{ndim[0]} to {ndim[1]}"
         raise ValueError(f"{function}: {argument}: expected {wanted} axes, got {result.ndim} (shape {result.shape})")
-    if result.dtype.isnative and result.flags.c_contiguous and result.flags.aligned:
-        return result
-    return np.require(result, result.dtype.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
+    flags = result.flags
+    return result if flags.c_contiguous and flags.aligned else np.require(result, None, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _as_native(function: str, argument: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Convert half types and byte-swapped numbers."""
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16" or array.dtype.char == "e":  # float16 in any byte order
+        return array.astype(np.float32)
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise TypeError(f"{function}: {argument}: expected float32 or float64, got {array.dtype}")
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _as_numpy(function: str, argument: str, value: object) -> NDArray[Any]:

@@ -32,14 +32,15 @@ def channel_arrays(function: str, activations: object, *gradients: object, chann
     """
     given = [activations, *gradients]
     stored_last = False
-    views = [np.moveaxis(x, 1, -1) for x in given if isinstance(x, np.ndarray) and x.ndim > 2 and not x.flags.c_contiguous]
-    if channel_axis == 1 and len(views) == len(given) and all(view.flags.c_contiguous for view in views):
-        given, channel_axis, stored_last = list(views), -1, True  # channels first only in name: read where they lie
+    if channel_axis == 1 and isinstance(activations, np.ndarray) and not activations.flags.c_contiguous:
+        views = [np.moveaxis(x, 1, -1) for x in given if isinstance(x, np.ndarray) and x.ndim > 2 and not x.flags.c_contiguous]
+        if len(views) == len(given) and all(view.flags.c_contiguous for view in views):
+            given, channel_axis, stored_last = list(views), -1, True  # channels first only in name: read where they lie
     a = _call.array(function, "activations", given[0], ndim=(3, 5))
     arrays = [a, *(_call.array(function, "gradients", g, like=a) for g in given[1:])]
     if arrays[-1].shape != a.shape:
         raise ValueError(f"{function}: gradients: expected shape {a.shape} like the activations, got {arrays[-1].shape}")
-    if not isinstance(channel_axis, int | np.integer) or not -a.ndim <= channel_axis < a.ndim or channel_axis % a.ndim == 0:
+    if not isinstance(channel_axis, (int, np.integer)) or not -a.ndim <= channel_axis < a.ndim or channel_axis % a.ndim == 0:
         raise ValueError(f"{function}: channel_axis: expected an axis of the {a.ndim} other than the batch axis 0, got {channel_axis!r}")
     if 0 in a.shape[1:]:
         raise ValueError(f"{function}: activations: expected sizes of at least 1 on all axes but the batch, got {a.shape}")
