@@ -50,7 +50,7 @@ class Builder:
     def constant(self, data: NDArray[Any] | float | Sequence[int], name: str = "") -> Value:
         """Wrap an array; real numbers are converted to the builder's type."""
         array = np.asarray(data)
-        if array.dtype.kind == "f":
+        if array.dtype.kind == "f" and array.dtype.itemsize > 1:
             array = np.ascontiguousarray(array, self.real).reshape(array.shape)
         self._count += 1
         return Value(name or f"constant_{self._count}", array.shape, array.dtype, array)

@@ -30,8 +30,8 @@ class Value:
 
     @property
     def is_real(self) -> bool:
-        """Whether the elements are floating-point numbers."""
-        return self.dtype.kind == "f"
+        """Whether the elements are floating-point numbers, of more than 8 bits: those are only read and converted."""
+        return self.dtype.kind == "f" and self.dtype.itemsize > 1
 
     def __repr__(self) -> str:
         kind = "const " if self.data is not None else ""

@@ -23,6 +23,9 @@ __all__ = ["read_onnx"]
 MAX_COUNT = 100_000
 """Most nodes and most tensors of a file."""
 
+_TOGETHER = {"int4": 2, "uint4": 2, "float4_e2m1fn": 2, "int2": 4, "uint2": 4}
+"""Numbers of less than a byte: how many share one."""
+
 
 def read_onnx(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | None = None, max_bytes: int | None = 2**32) -> Source:
     """Read an ONNX model.
@@ -219,7 +222,10 @@ class _Reader:
         return arrays
 
     def _tensor(self, tensor: Any, where: str) -> NDArray[Any]:
-        """Decode a tensor after checking that it carries what it declares; float16 and bfloat16 are widened."""
+        """Decode a tensor after checking that it carries what it declares.
+
+        float16 and bfloat16 are widened; numbers of 2, 4 and 8 bits stay what they are.
+        """
         onnx, types = self.onnx, self.onnx.TensorProto
         dims = tuple(int(n) for n in tensor.dims)
         if any(n < 0 for n in dims):
@@ -228,23 +234,28 @@ class _Reader:
             dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
         except (KeyError, TypeError, ValueError):
             raise self.error(f"{where}: unknown type code {tensor.data_type}", where) from None
-        small = dtype.kind == "f" and dtype.itemsize == 1 or dtype.kind == "V" and tensor.data_type != types.BFLOAT16
-        if tensor.data_type == types.STRING or dtype.kind not in "fiubV" or small:
+        if tensor.data_type == types.STRING or dtype.kind not in "fiubV":
             raise UnsupportedOpError([f"{where} holds {self._type_name(tensor.data_type)}"])
-        count = prod(dims)
+        together = _TOGETHER.get(dtype.name, 1)
+        count = -(-prod(dims) // together)
         need = count * dtype.itemsize
-        if self.max_bytes is not None and self.used + need > self.max_bytes:
+        if self.max_bytes is not None and self.used + need * together > self.max_bytes:
             raise MemoryBudgetError(f"load: {where} of {need} bytes goes beyond max_bytes={self.max_bytes}")
         if tensor.data_location == types.EXTERNAL:
             raw = self._external(tensor, need, where)
-            array = np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(dims)
+            if together > 1:
+                array = onnx.numpy_helper.to_array(types(data_type=tensor.data_type, dims=dims, raw_data=raw))
+            else:
+                array = np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(dims)
         else:
             self._check_count(tensor, count, need, where)
             try:
                 array = onnx.numpy_helper.to_array(tensor)
             except (TypeError, ValueError) as error:
                 raise self.error(f"{where}: {error}", where) from error
-        self.used += need
+        self.used += need * together
+        if array.dtype.itemsize == 1:
+            return np.ascontiguousarray(array).reshape(dims)
         if tensor.data_type in (types.FLOAT16, types.BFLOAT16):
             array = array.astype(np.float32)
         if array.dtype.kind == "f" and np.isnan(array).any():

@@ -104,6 +104,12 @@ def einsum(equation: str, *shapes: tuple[int, ...]) -> Case:
 
 
 EINSUMS = [
+    einsum("bii->bi", (2, 3, 3)),
+    einsum("bii->b", (2, 3, 3)),
+    einsum("...ii->...i", (2, 1, 3, 3)),
+    einsum("biji,jj->bj", (1, 3, 2, 3), (2, 2)),
+    einsum("biii,i->bi", (1, 3, 3, 3), (3,)),
+    einsum("ii", (3, 3)),
     einsum("ij->ji", (2, 3)),
     einsum("i j -> j i", (2, 3)),
     einsum("ijk->ik", (2, 3, 4)),

@@ -65,8 +65,8 @@ def test_dropout_in_training_mode_is_refused():
     ("op", "attrs", "constants", "text"),
     [
         ("Cast", {"to": TensorProto.STRING}, (), "a cast to text"),
-        ("Cast", {"to": TensorProto.FLOAT8E5M2}, (), "a cast to real numbers of 8 bits"),
-        ("Cast", {"to": TensorProto.UINT4}, (), "a cast to numbers of 2 or 4 bits"),
+        ("Cast", {"to": TensorProto.FLOAT8E5M2}, (), "a cast to float8_e5m2 at run time"),
+        ("Cast", {"to": TensorProto.FLOAT4E2M1}, (), "a cast to float4_e2m1fn at run time"),
         ("Add", {}, (ints(1),), r"int64 numbers \('c0'\) at run time"),
         ("NonZero", {}, (), "must be a constant"),
         ("Unique", {}, (), "must be a constant"),

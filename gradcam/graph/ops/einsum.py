@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Collection
 from math import prod
 
+import numpy as np
+
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
@@ -17,9 +19,10 @@ Labels = tuple[str, ...]
 
 @onnx_form("Einsum")
 def einsum(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
-    """Operands are contracted from the left, two at a time; a letter may stand only once in each."""
+    """Operands are contracted from the left, two at a time; of an operand with a letter twice the diagonal is taken first."""
     values = [node.required(inputs, i) for i in range(len(inputs))]
     terms, wanted = _parse(node, values)
+    values, terms = (list(parts) for parts in zip(*(_diagonal(node, g, *part) for part in zip(values, terms, strict=True)), strict=True))
     sizes = _sizes(node, values, terms)
     parts = [_squeezed(g, value, labels, sizes) for value, labels in zip(values, terms, strict=True)]
     value, labels = parts[0]
@@ -38,8 +41,6 @@ def _parse(node: OnnxNode, values: list[Value]) -> tuple[list[Labels], Labels]:
     if len(texts) != len(values) or not values:
         raise node.bad(f"attribute 'equation': '{equation}' does not name {len(values)} operands")
     terms = [_labels(node, text, len(value.shape)) for text, value in zip(texts, values, strict=True)]
-    if any(len(set(term)) < len(term) for term in terms):
-        raise Unsupported(f"attribute 'equation' = '{equation}': an index that stands twice in one operand")
     dots = sorted({label for term in terms for label in term if label[0] == "-"}, key=int)
     if arrow:
         wanted = _labels(node, right, len(right.replace("...", "")) + ("..." in right) * len(dots))
@@ -69,6 +70,22 @@ def _sizes(node: OnnxNode, values: list[Value], terms: list[Labels]) -> dict[str
                 raise node.bad(f"index '{label}' has the sizes {sizes[label]} and {n}")
             sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
     return sizes
+
+
+def _diagonal(node: OnnxNode, g: Builder, value: Value, labels: Labels) -> tuple[Value, Labels]:
+    """Keep the elements whose positions along all axes of one label are the same."""
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is None:
+        return value, labels
+    first = labels.index(twice)
+    second = labels.index(twice, first + 1)
+    rest = [a for a in range(len(labels)) if a not in (first, second)]
+    n = value.shape[first]
+    if value.shape[second] != n:
+        raise node.bad(f"index '{twice}' has the sizes {n} and {value.shape[second]}")
+    flat = g.reshape(g.transpose(value, (*rest, first, second)), (*(value.shape[a] for a in rest), n * n))
+    diagonal = g.emit("Gather", flat, g.constant(np.arange(n) * (n + 1)), axis=len(rest))
+    return _diagonal(node, g, diagonal, (*(labels[a] for a in rest), twice))
 
 
 def _squeezed(g: Builder, value: Value, labels: Labels, sizes: dict[str, int]) -> tuple[Value, Labels]:

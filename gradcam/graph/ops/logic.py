@@ -235,9 +235,14 @@ _QUANTIZED = {2: (0, 255), 3: (-128, 127), 4: (0, 65535), 5: (-32768, 32767), 21
 """Ranges of the types that QuantizeLinear rounds to, by their codes in onnx.TensorProto.DataType."""
 
 
+_NARROW_RANGES = {"int4": (-8.0, 7.0), "uint4": (0.0, 15.0), "int2": (-2.0, 1.0), "uint2": (0.0, 3.0)}
+
+
 def _range(node: OnnxNode, inputs: Inputs) -> tuple[float, float]:
     """Range of the quantized type: that of the zero point, or named by an attribute, or uint8."""
     zero = node.optional(inputs, 2)
+    if zero is not None and zero.dtype.name in _NARROW_RANGES:
+        return _NARROW_RANGES[zero.dtype.name]
     if zero is not None and zero.dtype.kind in "iu" and zero.dtype.itemsize <= 2:
         limits = np.iinfo(zero.dtype)
         return float(limits.min), float(limits.max)

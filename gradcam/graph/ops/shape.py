@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gradcam.errors import require
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
@@ -27,10 +30,12 @@ _TYPES: dict[int, type] = {
     13: np.uint64,
     16: np.float32,  # bfloat16 is widened, as in files
 }
-_UNREAD = {8: "text", 14: "complex numbers", 15: "complex numbers"} | {
-    **dict.fromkeys((17, 18, 19, 20, 24), "real numbers of 8 bits"),
-    **dict.fromkeys((21, 22, 23, 25, 26), "numbers of 2 or 4 bits"),
+_NARROW = {
+    **{17: "float8_e4m3fn", 18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 24: "float8_e8m0fnu"},
+    **{21: "uint4", 22: "int4", 23: "float4_e2m1fn", 25: "uint2", 26: "int2"},
 }
+"""Types of 2, 4 and 8 bits that NumPy has from ml_dtypes."""
+_UNREAD = {8: "text", 14: "complex numbers", 15: "complex numbers"}
 
 
 @onnx_form("Constant")
@@ -78,18 +83,32 @@ def arange(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
 def cast(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """Constants are converted. At run time all real numbers have one type, all integers are indices, a boolean is 1 or 0."""
     x = node.required(inputs, 0)
+    code = int(node.attrs.get("to", 1))
     if node.op_type == "CastLike":
         wanted = node.required(inputs, 1).dtype
-    elif int(node.attrs.get("to", 1)) in _TYPES:
-        wanted = np.dtype(_TYPES[int(node.attrs.get("to", 1))])
+    elif code in _NARROW:
+        wanted = np.dtype(getattr(require("ml_dtypes", "onnx"), _NARROW[code]))
+    elif code in _TYPES:
+        wanted = np.dtype(_TYPES[code])
     else:
-        raise Unsupported(f"a cast to {_UNREAD.get(int(node.attrs.get('to', 1)), 'an unknown type')}")
-    if wanted.kind not in "fiub" or wanted.kind == "f" and wanted.itemsize == 1:
-        raise Unsupported("a cast to numbers of 2, 4 or 8 bits")
+        raise Unsupported(f"a cast to {_UNREAD.get(code, 'an unknown type')}")
+    narrow = wanted.name in _NARROW.values()
     if x.data is not None:
-        return g.constant(x.data.astype(wanted))
+        return g.constant(_narrowed(node, x.data, wanted) if narrow else x.data.astype(wanted))
+    if narrow:
+        raise Unsupported(f"a cast to {wanted.name} at run time")
     if wanted.kind == "f":
         return as_real(g, x)
     if wanted.kind == "b":  # a computed boolean is 1 or 0
         return negation(g, g.emit("Equal", as_real(g, x), g.constant(0.0)))
     return g.emit("ToIndex", x) if x.is_real else x
+
+
+def _narrowed(node: OnnxNode, x: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[Any]:
+    """Convert a constant to a type of 2, 4 or 8 bits; `saturate` and `round_mode` are those of ONNX."""
+    helper, saturate = require("onnx.numpy_helper", "onnx"), bool(node.attrs.get("saturate", 1))
+    if wanted.name == "float8_e8m0fnu":
+        x = helper.to_float8e8m0(x, saturate, node.attrs.get("round_mode", "up"))
+    elif wanted.name.startswith("float8") and saturate:
+        x = helper.saturate_cast(x, wanted)
+    return np.asarray(x.astype(wanted))
