@@ -58,6 +58,7 @@ def load(
     outputs: Sequence[str] | None = None,
     labels: Labels | None = None,
     max_bytes: int | None = 2**32,
+    winograd: bool = True,
 ) -> Model:
     """Load an ONNX model.
 
@@ -71,6 +72,9 @@ def load(
         Names of the classes; a text file has one a line. By default those in the model's metadata (``gradcam.labels``).
     max_bytes : int, optional
         Most bytes that the file may hold, and that a run may take with the results of all runs of a call; None for no cap.
+    winograd : bool
+        Compute 3x3 convolutions of float32 pictures by Winograd's algorithm where that is faster. Its rounding error is two to three
+        times that of the plain sum, and a NaN or an infinity spreads over tiles of 4 x 4 pixels; False for exactness studies.
 
     Returns
     -------
@@ -92,8 +96,8 @@ def load(
     from gradcam.readers.onnx import read_onnx
 
     source = read_onnx(path, outputs=outputs, max_bytes=max_bytes)
-    origin = partial(load, path, outputs=None if outputs is None else tuple(outputs), max_bytes=max_bytes)
-    return Model(source, labels=labels, max_bytes=max_bytes, origin=origin)
+    origin = partial(load, path, outputs=None if outputs is None else tuple(outputs), max_bytes=max_bytes, winograd=winograd)
+    return Model(source, labels=labels, max_bytes=max_bytes, origin=origin, winograd=winograd)
 
 
 class Model:
@@ -112,9 +116,15 @@ class Model:
     """
 
     def __init__(
-        self, source: Source, *, labels: Labels | None = None, max_bytes: int | None = 2**32, origin: Callable[..., Model] | None = None
+        self,
+        source: Source,
+        *,
+        labels: Labels | None = None,
+        max_bytes: int | None = 2**32,
+        origin: Callable[..., Model] | None = None,
+        winograd: bool = True,
     ) -> None:
-        self._session, self._source, self._origin = Session(source, max_bytes), source, origin
+        self._session, self._source, self._origin = Session(source, max_bytes, winograd), source, origin
         self.labels = class_names(labels, source.metadata)
         self.inputs = tuple(self._tensor_info(spec) for spec in source.inputs)
         self.outputs = tuple(self._output_info(name) for name in source.outputs)

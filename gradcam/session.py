@@ -63,11 +63,13 @@ class Session:
         Forward graph at the declared sizes.
     plans : Cache
         Compiled plans, by whatever they depend on.
+    without : frozenset of str
+        Passes that `compile` leaves out (`gradcam.graph.compilation.compile_plan`).
     """
 
-    def __init__(self, source: Source, max_bytes: int | None) -> None:
+    def __init__(self, source: Source, max_bytes: int | None, winograd: bool = True) -> None:
         self.source, self.max_bytes = source, max_bytes
-        self.without: frozenset[str] = frozenset(("winograd",))
+        self.without: frozenset[str] = frozenset(("winograd",)) if winograd else frozenset(("winograd",))
         self.plans: Cache[Any] = Cache(32)
         self._folds = FoldCache(1024)
         self._packs = PackCache(1024)

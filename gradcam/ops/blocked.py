@@ -21,6 +21,8 @@ __all__ = [
     "pool_attributes",
     "scale_attributes",
     "stem_attributes",
+    "winograd_attributes",
+    "winograd_pack_attributes",
 ]
 
 BLOCK = 16
@@ -156,3 +158,15 @@ def _plain_pool(x: Blocked, window: Window, ceil_mode: bool, count_include_pad: 
 def scale_attributes(x: Blocked, y: Blocked) -> Attributes:
     """Attributes of `blocked_channel_scale`."""
     return Attributes((*x.ints, *y.ints))
+
+
+def winograd_pack_attributes(k: int, c: int, *, gradient: bool = False) -> Attributes:
+    """Attributes of ``blocked_winograd_pack`` for weights (K, C, 3, 3); `gradient`: packed for the input gradient."""
+    return Attributes((k, c, int(gradient)))
+
+
+def winograd_attributes(
+    x: Blocked, y: Blocked, pad: tuple[int, int], finish: Sequence[int] | None = None, parameters: tuple[float, float] = (0.0, 0.0)
+) -> Attributes:
+    """Attributes of ``blocked_winograd_output``: x padded by `pad` (top, left) -> y; otherwise as `depthwise_attributes`."""
+    return Attributes((*x.ints, *y.ints, *pad, *(epilogue() if finish is None else finish)), parameters)

@@ -21,6 +21,8 @@ from gradcam.ops.blocked import (
     pool_attributes,
     scale_attributes,
     stem_attributes,
+    winograd_attributes,
+    winograd_pack_attributes,
 )
 from gradcam.ops.unary import UNARY
 
@@ -120,10 +122,19 @@ def _stem(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, f
     return "stem", pack, stem_attributes((source.c, source.h, source.w), a["result"], window, finish, parameters), pack.ints
 
 
+def _winograd(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, float]) -> _Kernel:
+    source, result, gradient = a["source"], a["result"], a["gradient"]
+    pad = (a["window"].turned() if gradient else a["window"]).pad_lo
+    k, c = (source.c, result.c) if gradient else (result.c, source.c)
+    pack = winograd_pack_attributes(k, c, gradient=gradient)
+    return "winograd", pack, winograd_attributes(source, result, pad, finish, parameters), pack.ints
+
+
 _ALGORITHMS: dict[str, Callable[[dict[str, Any], tuple[int, ...], tuple[float, float]], _Kernel]] = {
     "direct": _direct,
     "depthwise": _depthwise,
     "stem": _stem,
+    "winograd": _winograd,
 }
 
 
