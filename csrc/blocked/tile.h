@@ -27,6 +27,7 @@ typedef struct {
     ptrdiff_t in_blocks;   /* input blocks summed over */
     ptrdiff_t out_blocks;  /* output blocks stored: the last tile may have fewer than it computes */
     ptrdiff_t bias_length; /* elements of the bias from this tile on */
+    int adds;              /* the sums, begun anew, are added to what is stored: several short chains for one long */
 } gcam_tile_part;
 
 #endif

@@ -11,6 +11,9 @@
 #define BLOCK_VECTORS (GCAM_BLOCK / VLANES)
 /* Pixels of a run: the sums of two runs, a row of weights and a pixel fit the registers. */
 #define BLOCKED_COLUMNS (BLOCKED_VECTORS == 2 ? GCAM_TILE_COLUMNS : 1)
+/* Elements of a cache line; how far ahead of its use the stream of weights is fetched. */
+#define BLOCKED_LINE (64 / (int)sizeof(real_t))
+#define BLOCKED_AHEAD (8192 / (int)sizeof(real_t))
 /* Offset of vector v of pixel p of a run. */
 #define BLOCKED_OFFSET(p, pixel, v, block)                                                                             \
     ((p) * (pixel) + (v) / BLOCK_VECTORS * (block) + (v) % BLOCK_VECTORS * VLANES)
@@ -55,6 +58,10 @@ GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, c
             const real_t *restrict second = at->in[runs - 1] + b * g->in_block + g->taps[t];
             for (int k = 0; k < GCAM_BLOCK; k++) {
                 vreal line[BLOCKED_VECTORS];
+#pragma GCC unroll 4
+                for (int v = 0; v < BLOCKED_CHANNELS; v += BLOCKED_LINE) {
+                    __builtin_prefetch(w + BLOCKED_AHEAD + v);
+                }
 #pragma GCC unroll 8
                 for (int v = 0; v < BLOCKED_VECTORS; v++) {
                     line[v] = V(load)(w + v * VLANES);
@@ -76,13 +83,11 @@ GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, c
     }
 }
 
-/* Stores the sums; at the end of them with residual and activation, the common ones in registers. */
+/* sum += what lies at `from`, in the blocks that are stored. */
 GCAM_INLINE void
-GCAM_FN(tile_end)(const int runs, const int columns, const gcam_tile_geom *g, const gcam_tile_part *part,
-                  const GCAM_FN(tile_place) * at, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+GCAM_FN(tile_add)(const int runs, const int columns, const gcam_tile_part *part, const real_t *const *from,
+                  ptrdiff_t pixel, ptrdiff_t block, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
-    const int residual = part->ends && at->residual[0] != NULL;
-    const int relu = part->ends && g->epilogue->op == GCAM_UNARY_RELU;
 #pragma GCC unroll 8
     for (int v = 0; v < BLOCKED_VECTORS; v++) {
         if (v / BLOCK_VECTORS >= part->out_blocks) {
@@ -90,15 +95,41 @@ GCAM_FN(tile_end)(const int runs, const int columns, const gcam_tile_geom *g, co
         }
 #pragma GCC unroll 14
         for (int p = 0; p < runs * columns; p++) {
-            vreal y = sum[p][v];
-            if (residual) {
-                const real_t *run = at->residual[p / columns];
-                y = V(add)(y, V(load)(run + BLOCKED_OFFSET(p % columns, g->residual_pixel, v, g->residual_block)));
+            const real_t *run = from[p / columns];
+            sum[p][v] = V(add)(sum[p][v], V(load)(run + BLOCKED_OFFSET(p % columns, pixel, v, block)));
+        }
+    }
+}
+
+/* Stores the sums; at the end of them with residual and activation, the common ones in registers. */
+GCAM_INLINE void
+GCAM_FN(tile_end)(const int runs, const int columns, const gcam_tile_geom *g, const gcam_tile_part *part,
+                  const GCAM_FN(tile_place) * at, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+{
+    if (part->adds) {
+        const real_t *const stored[] = {at->out[0], at->out[1]};
+        GCAM_FN(tile_add)(runs, columns, part, stored, g->out_pixel, g->out_block, sum);
+    }
+    if (part->ends && at->residual[0] != NULL) {
+        GCAM_FN(tile_add)(runs, columns, part, at->residual, g->residual_pixel, g->residual_block, sum);
+    }
+    if (part->ends && g->epilogue->op == GCAM_UNARY_RELU) {
+#pragma GCC unroll 8
+        for (int v = 0; v < BLOCKED_VECTORS; v++) {
+#pragma GCC unroll 14
+            for (int p = 0; p < runs * columns; p++) {
+                sum[p][v] = V(relu)(sum[p][v]);
             }
-            if (relu) {
-                y = V(relu)(y);
-            }
-            V(store)(at->out[p / columns] + BLOCKED_OFFSET(p % columns, g->out_pixel, v, g->out_block), y);
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+        if (v / BLOCK_VECTORS >= part->out_blocks) {
+            break;
+        }
+#pragma GCC unroll 14
+        for (int p = 0; p < runs * columns; p++) {
+            V(store)(at->out[p / columns] + BLOCKED_OFFSET(p % columns, g->out_pixel, v, g->out_block), sum[p][v]);
         }
     }
 }
