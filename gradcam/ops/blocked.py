@@ -22,6 +22,7 @@ __all__ = [
     "scale_attributes",
     "stem_attributes",
     "winograd_attributes",
+    "winograd_border",
     "winograd_pack_attributes",
 ]
 
@@ -163,6 +164,11 @@ def scale_attributes(x: Blocked, y: Blocked) -> Attributes:
 def winograd_pack_attributes(k: int, c: int, *, gradient: bool = False) -> Attributes:
     """Attributes of ``blocked_winograd_pack`` for weights (K, C, 3, 3); `gradient`: packed for the input gradient."""
     return Attributes((k, c, int(gradient)))
+
+
+def winograd_border(inputs: int, outputs: int, pad: int) -> tuple[int, int]:
+    """Least border, before and after, of an input axis whose `outputs` sums begin `pad` positions before it."""
+    return pad, max(-(-outputs // 4) * 4 + 2 - pad - inputs, 0)
 
 
 def winograd_attributes(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcam.graph.ir import Node, Shape
-from gradcam.ops.blocked import BLOCK, Window
+from gradcam.ops.blocked import BLOCK, Window, winograd_border
 
 __all__ = ["Border", "Convolution", "blocked_convolution"]
 
@@ -107,8 +107,8 @@ class _Case:
     def tiled_border(self) -> Border:
         """Border that windows reach when the result is computed in whole tiles of 4 x 4."""
         pads = self.window.turned().pad_lo if self.gradient else self.window.pad_lo
-        after = [max(0, -(-y // 4) * 4 + 1 - pad - (x - 1)) for x, y, pad in zip(self.source[2:], self.result[2:], pads, strict=True)]
-        return pads[0], pads[1], after[0], after[1]
+        rows, columns = (winograd_border(self.source[i + 2], self.result[i + 2], pads[i]) for i in range(2))
+        return rows[0], columns[0], rows[1], columns[1]
 
 
 def _pair(sizes: Shape) -> tuple[int, int]:
