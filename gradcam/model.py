@@ -73,8 +73,8 @@ def load(
     max_bytes : int, optional
         Most bytes that the file may hold, and that a run may take with the results of all runs of a call; None for no cap.
     winograd : bool
-        Compute 3x3 convolutions of float32 pictures by Winograd's algorithm where that is faster. Its rounding error is two to three
-        times that of the plain sum, and a NaN or an infinity spreads over tiles of 4 x 4 pixels; False for exactness studies.
+        Compute 3x3 convolutions of float32 pictures by Winograd's algorithm where that is faster. Its rounding error is about that of
+        the direct sum, but a NaN or an infinity spreads over tiles of 4 x 4 pixels. False for exactness studies.
 
     Returns
     -------

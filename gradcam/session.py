@@ -69,7 +69,7 @@ class Session:
 
     def __init__(self, source: Source, max_bytes: int | None, winograd: bool = True) -> None:
         self.source, self.max_bytes = source, max_bytes
-        self.without: frozenset[str] = frozenset(("winograd",)) if winograd else frozenset(("winograd",))
+        self.without: frozenset[str] = frozenset() if winograd else frozenset(("winograd",))
         self.plans: Cache[Any] = Cache(32)
         self._folds = FoldCache(1024)
         self._packs = PackCache(1024)

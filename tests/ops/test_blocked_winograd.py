@@ -11,7 +11,7 @@ from reference import conv as reference
 
 from gradcam import _core
 from gradcam.ops import _call
-from gradcam.ops.blocked import BLOCK, Blocked, winograd_attributes, winograd_border, winograd_pack_attributes
+from gradcam.ops.blocked import BLOCK, Blocked, epilogue, winograd_attributes, winograd_border, winograd_pack_attributes
 from gradcam.ops.conv import conv_input_grad
 from gradcam.ops.unary import UNARY
 
