@@ -115,7 +115,8 @@ class Source:
             for name in node.reads[len(node.inputs) :]:
                 self._value(name, names, g)  # constants around a body are named for it
         elif form is None:
-            raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'})")
+            reason = f": {_WHY_NOT[node.op_type]}" if known and node.op_type in _WHY_NOT else ""
+            raise Unsupported(f"gradcam cannot run this operator (domain {node.domain or 'ai.onnx'}){reason}")
         inputs = [self._value(name, names, g) if name else None for name in node.inputs]
         sequence = next((v for v in inputs if isinstance(v, TensorSequence)), None)
         if sequence is not None and node.op_type not in READERS and not has_body:
@@ -178,6 +179,17 @@ def _way_out(node: OnnxNode, names: Mapping[str, Value]) -> str:
     """How to leave a node out that cannot be run: end the model at the tensor before it."""
     before = next((name for name in node.inputs if name in names and names[name].data is None), None)
     return "" if before is None else f"; load with outputs=['{before}'] to leave it out"
+
+
+_WHY_NOT = {
+    **dict.fromkeys(
+        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        "it draws random numbers, so that an explanation could not be repeated",
+    ),
+    "NonMaxSuppression": "how much it finds is known when the model runs, and shapes are known before",
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear"), "export the model with QuantizeLinear and DequantizeLinear"),
+}
+"""Why operators are refused, where that is more than that nobody wrote them."""
 
 
 def dims_text(dims: Iterable[Dim]) -> str:

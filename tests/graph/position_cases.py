@@ -160,6 +160,7 @@ def _reductions() -> list[Case]:
             cases.append(Case(op, x, (ints(*axes),) if axes else (), {"keepdims": keep}, (18, NEWEST), positive=positive))
         cases.append(Case(op, (1, 3), (), {"noop_with_empty_axes": 1}, (18,), positive=positive))
     cases += [Case("Mean", (1, 3, 4), (normal((3, 1), 1), normal((4,), 2)), {}, (8, 13)), Case("Mean", (1, 3), (), {}, (13,))]
+    cases += [Case("Det", x, (), {}, (11, NEWEST)) for x in ((1, 1, 1), (2, 2, 2), (1, 3, 3, 3), (2, 4, 4))]
     return [*cases, *(Case("Shrink", (1, 3, 4), (), a, (9, NEWEST)) for a in ({}, {"lambd": 0.8, "bias": 0.3}, {"bias": -1.5}))]
 
 

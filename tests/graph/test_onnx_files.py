@@ -69,6 +69,7 @@ def test_dropout_in_training_mode_is_refused():
         ("Cast", {"to": TensorProto.FLOAT4E2M1}, (), "a cast to float4_e2m1fn at run time"),
         ("Add", {}, (ints(1),), r"int64 numbers \('c0'\) at run time"),
         ("NonZero", {}, (), "must be a constant"),
+        ("Bernoulli", {}, (), "draws random numbers"),
         ("Unique", {}, (), "must be a constant"),
         ("QuantizeLinear", {}, (f32(0.5), np.array(0, np.int32)), "no integer of 8 or 16 bits"),
         ("ScatterND", {"reduction": "mean"}, (ints(0).reshape(1, 1), normal((1, 3, 4))), "'reduction' = 'mean'"),

@@ -191,5 +191,6 @@ def test_every_form_is_tested():
     tested |= {"Constant", "EyeLike", "OneHot"}
     tested |= {"GridSample", "AffineGrid", "MaxUnpool", "Mod"}  # tests/graph/test_computed_positions.py
     tested |= {"Attention", "RotaryEmbedding"}  # tests/graph/test_attention.py
+    tested |= {"RoiAlign", "DeformConv", "Hardmax"}  # tests/graph/test_regions.py
     # Operators of ours are tested where they are built (tests/test_graph_builder.py).
     assert {op for op in ONNX_FORMS if "::" not in op} - tested == set()

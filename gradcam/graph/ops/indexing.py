@@ -217,6 +217,18 @@ def arg_extreme(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     return g.reshape(result, (*x.shape[:axis], 1, *x.shape[axis + 1 :])) if node.attrs.get("keepdims", 1) else result
 
 
+@onnx_form("Hardmax")
+def hardmax(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """1 at the first maximum, 0 elsewhere; along one axis since opset 13, before it over all axes from `axis` on, flattened."""
+    x = node.required(inputs, 0)
+    axis = node.axis(int(node.attrs.get("axis", 1 if node.opset < 13 else -1)), len(x.shape))
+    rows = g.reshape(x, (*x.shape[:axis], prod(x.shape[axis:]))) if node.opset < 13 else x
+    size, rest = rows.shape[axis], len(rows.shape) - axis - 1
+    first = as_real(g, g.emit("ArgMax", rows, axis=axis))
+    first = g.reshape(first, (*rows.shape[:axis], 1, *rows.shape[axis + 1 :]))
+    return g.reshape(g.emit("Equal", first, g.constant(np.arange(size, dtype=float).reshape(size, *(1,) * rest))), x.shape)
+
+
 @onnx_form("TopK")
 def top_k(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
     """Values (with gradient) and positions of the k largest or smallest, best first."""

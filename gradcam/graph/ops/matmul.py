@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
-from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
+from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import Mixes, operator
 from gradcam.ops.matmul import matmul_attributes, matmul_shape
 
@@ -110,3 +110,34 @@ def gemm(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     beta = float(node.attrs.get("beta", 1.0))
     c = g.constant(c.data * beta) if c.data is not None and beta != 1 else c if beta == 1 else g.scale(c, beta)
     return g.add(result, c)
+
+
+MAX_DETERMINANT = 4
+"""Largest matrices whose determinant is written out."""
+
+
+@onnx_form("Det")
+def determinant(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
+    """Of the last two axes, expanded along the first row of each minor."""
+    x = node.required(inputs, 0)
+    n = x.shape[-1] if x.shape else 0
+    if n < 1 or len(x.shape) < 2 or x.shape[-2] != n:
+        raise node.bad(f"expected square matrices, got {x.shape}")
+    if n > MAX_DETERMINANT:
+        raise Unsupported(f"determinants of matrices of {n} rows: at most {MAX_DETERMINANT}")
+    lead = x.shape[:-2]
+
+    def element(row: int, column: int) -> Value:
+        part = g.emit("Slice", x, starts=(*(0 for _ in lead), row, column), steps=(1,) * len(x.shape), sizes=(*lead, 1, 1))
+        return g.reshape(part, lead)
+
+    def minor(row: int, columns: tuple[int, ...]) -> Value:
+        if len(columns) == 1:
+            return element(row, columns[0])
+        total = g.mul(element(row, columns[0]), minor(row + 1, columns[1:]))
+        for i in range(1, len(columns)):
+            term = g.mul(element(row, columns[i]), minor(row + 1, (*columns[:i], *columns[i + 1 :])))
+            total = g.sub(total, term) if i % 2 else g.add(total, term)
+        return total
+
+    return minor(0, tuple(range(n)))

@@ -120,7 +120,7 @@ def linear_taps(g: Builder, x: Value) -> Taps1d:
 def interpolate(g: Builder, taps: Sequence[Taps1d], sizes: Shape, blocks: Value | None = None) -> tuple[Value, Value]:
     """Return index and weights (batch, count, all taps) of products of taps along several axes, row-major in `sizes`.
 
-    A tap outside of an axis is none. `blocks`, indices (batch, count), choose one of several arrays that follow each other.
+    A tap outside of an axis is none. `blocks`, constants (batch, count), say where the array begins that a coordinate belongs to.
     """
     rank, counts = len(sizes), [positions.shape[2] for positions, _ in taps]
     shape = (*taps[0][0].shape[:2], *counts)
@@ -130,7 +130,8 @@ def interpolate(g: Builder, taps: Sequence[Taps1d], sizes: Shape, blocks: Value 
 
     columns = [g.reshape(g.expand(spread(positions, a), shape), (*shape, 1)) for a, (positions, _) in enumerate(taps)]
     stacked = columns[0] if rank == 1 else g.emit("Concat", *columns, axis=rank + 2)
-    index = row_numbers(g, g.emit("ToIndex", stacked), sizes, wrap=False, base=blocks)
+    base = None if blocks is None else g.reshape(blocks, (*shape[:2], *(1 for _ in counts)))
+    index = row_numbers(g, g.emit("ToIndex", stacked), sizes, wrap=False, base=base)
     weight = reduce(g.mul, [spread(weights, a) for a, (_, weights) in enumerate(taps)])
     flat = (*shape[:2], int(np.prod(counts)))
     return g.reshape(index, flat), g.reshape(g.expand(weight, shape), flat)
