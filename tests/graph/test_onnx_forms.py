@@ -192,5 +192,6 @@ def test_every_form_is_tested():
     tested |= {"GridSample", "AffineGrid", "MaxUnpool", "Mod"}  # tests/graph/test_computed_positions.py
     tested |= {"Attention", "RotaryEmbedding"}  # tests/graph/test_attention.py
     tested |= {"RoiAlign", "DeformConv", "Hardmax"}  # tests/graph/test_regions.py
+    tested |= {"DFT", "STFT", "HannWindow", "HammingWindow", "BlackmanWindow"}  # tests/graph/test_spectra.py
     # Operators of ours are tested where they are built (tests/test_graph_builder.py).
     assert {op for op in ONNX_FORMS if "::" not in op} - tested == set()

@@ -35,6 +35,7 @@ from gradcam.graph.ops import (
     shape,
     signs,
     softmax,
+    spectra,
     unpool,
 )
 
@@ -73,5 +74,6 @@ __all__ = [
     "shape",
     "signs",
     "softmax",
+    "spectra",
     "unpool",
 ]
