@@ -159,11 +159,10 @@ GCAM_FN(cam_sum_strip)(gcam_cam_sum what, double epsilon, ptrdiff_t first, ptrdi
         }
     }
     for (ptrdiff_t x = 0; x + GCAM_CAM_LANES <= turns->positions;) {
-        gcam_fetch p_fetch = gcam_turn_fetch(turns, p_rows[0], ps.c, ps.x, x);
-        gcam_fetch q_fetch = gcam_turn_fetch(turns, q_rows[0], qs.c, qs.x, x);
+        gcam_fetch fetch = gcam_turn_fetch(turns, p_rows[0], ps.c, ps.x, x);
         const ptrdiff_t end = x + turns->chunk < turns->positions ? x + turns->chunk : turns->positions;
         for (; GCAM_FN(cam_in_pairs)(what) && x + 2 * GCAM_CAM_LANES <= end; x += 2 * GCAM_CAM_LANES) {
-            gcam_fetch_next(&p_fetch, 2 * STEP);
+            gcam_fetch_next(&fetch, 2 * STEP);
             for (int r = 0; r < CHAINS; r++) {
                 for (int j = 0; j < VECTORS; j++) {
                     const real_t *row = p_rows[r] + (x + j * W) * ps.x;
@@ -176,9 +175,8 @@ GCAM_FN(cam_sum_strip)(gcam_cam_sum what, double epsilon, ptrdiff_t first, ptrdi
             }
         }
         for (; x + GCAM_CAM_LANES <= end; x += GCAM_CAM_LANES) {
-            gcam_fetch_next(&p_fetch, STEP);
-            if (what == GCAM_CAM_MOMENTS) {
-                gcam_fetch_next(&q_fetch, STEP);
+            if (what != GCAM_CAM_MOMENTS) { /* of two arrays the processor has enough in flight */
+                gcam_fetch_next(&fetch, STEP);
             }
             for (int r = 0; r < CHAINS; r++) {
                 for (int j = 0; j < VECTORS; j++) {

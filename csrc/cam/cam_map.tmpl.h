@@ -20,14 +20,14 @@ GCAM_FN(cam_map_sum)(gcam_cam_term what, bool omit_nan, gcam_vec_f64 u, gcam_vec
 
 /* Adds `count` channels to the sums of n positions: several at a time, so that a sum is not stored and loaded for every
  * term. The last vector ends with the row (if there is a whole one) and repeats some sums in other lanes. Where u is a
- * weight, the rows `ahead` channels further are fetched: of two arrays the processor has enough in flight. */
+ * weight, the rows `ahead` numbers further are fetched: of two arrays the processor has enough in flight. */
 GCAM_INLINE void
 GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, const real_t *restrict u, ptrdiff_t uc,
                      ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, ptrdiff_t ahead,
                      double *restrict sums)
 {
     enum { SIZE = sizeof(real_t), W = GCAM_LANES_F64 };
-    gcam_fetch fetch = gcam_fetch_start(a, ahead * ac * SIZE, n * SIZE, ac * SIZE);
+    gcam_fetch fetch = gcam_fetch_start(a, ahead * SIZE, n * SIZE, ac * SIZE);
     ptrdiff_t x = 0;
     for (; x + W <= n; x += W) {
         if (ux == 0) {
@@ -51,21 +51,23 @@ GCAM_FN(cam_map_add)(gcam_cam_term what, bool omit_nan, int count, ptrdiff_t n, 
     }
 }
 
-/* map[x] of n <= GCAM_CAM_TILE positions; where they are adjacent, ux is 1 (or 0: u is a weight) and ax is 1. */
+/* map[x] of n <= GCAM_CAM_TILE positions; where they are adjacent, ux is 1 (or 0: u is a weight) and ax is 1. What is
+ * read afterwards begins `next` numbers further. */
 GCAM_INLINE void
 GCAM_FN(cam_map_rows)(gcam_cam_term what, bool omit_nan, ptrdiff_t channels, ptrdiff_t n, const real_t *restrict u,
-                      ptrdiff_t uc, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax,
+                      ptrdiff_t uc, ptrdiff_t ux, const real_t *restrict a, ptrdiff_t ac, ptrdiff_t ax, ptrdiff_t next,
                       real_t *restrict map)
 {
     enum { ROWS = 4, W = GCAM_LANES_F64 };
-    const ptrdiff_t ahead = ROWS * gcam_fetch_turns(ROWS * n * (ptrdiff_t)sizeof(real_t));
+    const ptrdiff_t turns = gcam_fetch_turns(ROWS * n * (ptrdiff_t)sizeof(real_t)), rows = ROWS * turns;
     double sums[GCAM_CAM_TILE] = {0};
     ptrdiff_t k = 0;
     for (; k + ROWS <= channels; k += ROWS) {
+        const ptrdiff_t ahead = k + rows < channels ? rows * ac : (rows - channels) * ac + next;
         GCAM_FN(cam_map_add)(what, omit_nan, ROWS, n, u + k * uc, uc, ux, a + k * ac, ac, ax, ahead, sums);
     }
     for (; k < channels; k++) {
-        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, ahead, sums);
+        GCAM_FN(cam_map_add)(what, omit_nan, 1, n, u + k * uc, uc, ux, a + k * ac, ac, ax, 0, sums);
     }
     const ptrdiff_t whole = n / W * W, repeated = whole > 0 && whole < n ? W - (n - whole) : 0;
     for (ptrdiff_t x = 0; x < whole; x++) {
@@ -148,9 +150,12 @@ GCAM_FN(cam_map_range)(gcam_cam_term what, bool omit_nan, const gcam_cam_geom *g
 {
     const gcam_cam_strides as = g->a;
     if (as.x == 1 && us.x == ux && g->positions > 1) {
-        for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_TILE) {
-            const ptrdiff_t n = end - x < GCAM_CAM_TILE ? end - x : GCAM_CAM_TILE;
-            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u + x * ux, us.c, ux, a + x, as.c, 1, map + x);
+        /* Whole rows if they are short; else a tile, what is fetched and the sums fit in the first cache together. */
+        const ptrdiff_t tile = end - begin <= GCAM_CAM_TILE ? GCAM_CAM_TILE : GCAM_CAM_TILE / 2;
+        for (ptrdiff_t x = begin; x < end; x += tile) {
+            const ptrdiff_t n = end - x < tile ? end - x : tile;
+            const ptrdiff_t next = x + n < end ? n : g->channels * as.c - x; /* the next tile or picture */
+            GCAM_FN(cam_map_rows)(what, omit_nan, g->channels, n, u + x * ux, us.c, ux, a + x, as.c, 1, next, map + x);
         }
     } else if (as.c == 1 && us.c == 1 && g->positions >= GCAM_CAM_ABREAST) {
         for (ptrdiff_t x = begin; x < end; x += GCAM_CAM_ABREAST) {
