@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradcam import _core
 from gradcam.cache import Cache
 from gradcam.graph.ir import Graph, Shape, Value
-from gradcam.graph.memory import Block, place
+from gradcam.graph.memory import ALIGNMENT, Block, place
 from gradcam.graph.operators import OPERATORS
 from gradcam.ops import _call
 from gradcam.ops._call import Attributes
@@ -84,10 +84,19 @@ class PlanBuilder:
         array = source.data
 
         def pack() -> tuple[NDArray[Any], NDArray[Any]]:
-            return array, _call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)])[0]
+            return array, _aligned(_call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)])[0])
 
         whole = (id(array), self.real.char, _call.isa, kernel, count, *key)
         return Value(f"{weight.name}.packed", (count,), self.real, self.packs.get(whole, pack)[1])
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers at a multiple of a cache line, which no vector of them straddles then."""
+    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + array.nbytes].view(array.dtype)
+    copy[...] = array
+    return copy
 
 
 class Plan:

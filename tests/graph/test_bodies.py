@@ -62,7 +62,9 @@ def test_a_condition_that_is_computed_is_refused():
 def test_what_cannot_be_run_in_a_branch_is_named_with_its_node():
     inner = body([node("TfIdfVectorizer", ["x"], "d")], [], [("d", F32)])
     nodes = [helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner, name="choice")]
-    with pytest.raises(gradcam.UnsupportedOpError, match=r"node 'choice' .*in its body: node 'd' \(TfIdfVectorizer, opset 18\): gradcam cannot run"):
+    with pytest.raises(
+        gradcam.UnsupportedOpError, match=r"node 'choice' .*in its body: node 'd' \(TfIdfVectorizer, opset 18\): gradcam cannot run"
+    ):
         gradcam.load(model_bytes(nodes, {"x": [1, 3]}, {"y": None}, {"c": np.array(True)}, opset=18, check=False))
 
 

@@ -19,7 +19,7 @@ _KEEP_ZERO = frozenset(
     ("Relu", "LeakyRelu", "Tanh", "HardSwish", "Elu", "Gelu", "GeluTanh", "Erf", "Silu", "Mish", "Abs", "Neg", "Softsign")
 )
 """Elementwise functions that leave the zeros of a border zero."""
-_UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine", "Exp"}
+_UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
 _SMOOTH_GRADIENTS = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
 """Functions whose derivative at 0 is finite."""
 _BINARY = ("Add", "Sub", "Mul")
