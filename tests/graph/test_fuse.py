@@ -110,3 +110,80 @@ def test_other_products_are_no_gates():
     y = net.conv(net.x)
     gate = net.act("Sigmoid", y)
     assert "Silu" not in net.fused(net.g.mul(y, gate), gate)[0]
+
+
+F32 = np.dtype(np.float32)
+
+
+def mlp(net_rows, k=32, m=48, *, trans_b=False, steps="bias gelu residual"):
+    """Rows of numbers through a linear layer, float32."""
+    g, rng = Builder(F32), np.random.default_rng(1)
+    x, r = g.input("x", (1, net_rows, k)), g.input("r", (1, net_rows, m))
+    w = rng.standard_normal((m, k) if trans_b else (k, m)) / np.sqrt(k)
+    y = g.emit("MatMul", x, g.constant(w), trans_a=False, trans_b=trans_b)
+    if "bias" in steps:
+        y = g.add(g.constant(rng.standard_normal(m)), y)
+    if "residual" in steps and "gelu" not in steps:
+        y = g.add(y, r)
+    if "gelu" in steps:
+        y = gelu(g, y)
+    g.graph.outputs = [y]
+    return g.graph, [rng.standard_normal(v.shape).astype(F32) for v in (x, r)]
+
+
+def gelu(g, y, *, half_first=False):
+    erf = g.emit("Erf", g.emit("Div", y, g.constant(np.sqrt(2.0))), alpha=0.0, beta=0.0)
+    plus = g.add(erf, g.constant(1.0))
+    if half_first:
+        return g.mul(g.mul(y, g.constant(0.5)), plus)
+    return g.mul(g.mul(y, plus), g.constant(0.5))
+
+
+def outcome(graph, arrays):
+    graph = prune(graph)
+    plain = compile_plan(graph, F32, without=("fuse",)).run(arrays, 1, 1)
+    plan = compile_plan(graph, F32)
+    for workers in (1, 3):
+        for a, b in zip(plain, plan.run(arrays, 1, workers), strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=3e-6 * np.abs(a).max())
+    return [node.op for node in fuse(graph).nodes], [step.kernel for step in plan.steps]
+
+
+@pytest.mark.parametrize("steps", ["", "bias", "bias gelu", "residual", "bias residual"])
+@pytest.mark.parametrize("trans_b", [False, True])
+def test_linear_layers_of_rows_take_bias_residual_and_activation(steps, trans_b):
+    ops, kernels = outcome(*mlp(20, steps=steps, trans_b=trans_b))
+    assert ops == ["Linear"]
+    assert kernels == ["linear_output"]
+
+
+def test_few_rows_odd_widths_and_float64_stay_products():
+    assert outcome(*mlp(7, steps=""))[0] == ["MatMul"]
+    assert outcome(*mlp(20, k=33, steps=""))[0] == ["MatMul"]
+    assert outcome(*mlp(20, m=40, steps=""))[0] == ["MatMul"]
+    g = Builder(F64)
+    x = g.input("x", (1, 20, 32))
+    g.graph.outputs = [g.emit("MatMul", x, g.constant(np.ones((32, 32))), trans_a=False, trans_b=False)]
+    assert [node.op for node in fuse(g.graph).nodes] == ["MatMul"]
+
+
+@pytest.mark.parametrize("half_first", [False, True])
+def test_gelu_in_parts_becomes_one_function(half_first):
+    g = Builder(F64)
+    x = g.input("x", SHAPE)
+    g.graph.outputs = [gelu(g, x, half_first=half_first)]
+    fused = fuse(g.graph)
+    assert [node.op for node in fused.nodes] == ["Gelu"]
+    array = np.random.default_rng(0).standard_normal(SHAPE)
+    (a,), (b,) = (compile_plan(graph, F64, without=("fuse",)).run([array], 1, 1) for graph in (g.graph, fused))
+    np.testing.assert_allclose(b, a, rtol=1e-13, atol=1e-15)
+
+
+def test_other_uses_of_erf_stay():
+    for wrong in ("scale", "shift", "read"):
+        g = Builder(F64)
+        x = g.input("x", SHAPE)
+        erf = g.emit("Erf", g.emit("Div", x, g.constant(1.5 if wrong == "scale" else np.sqrt(2.0))), alpha=0.0, beta=0.0)
+        plus = g.add(erf, g.constant(2.0 if wrong == "shift" else 1.0))
+        g.graph.outputs = [g.mul(g.mul(x, plus), g.constant(0.5)), *([erf] if wrong == "read" else [])]
+        assert "Erf" in [node.op for node in fuse(g.graph).nodes]

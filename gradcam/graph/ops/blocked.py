@@ -152,6 +152,29 @@ class BlockedDepthwiseGrad(Blocking):
         p.step("blocked_depthwise_input_grad", depthwise_grad_attributes(a["result"], a["source"], a["window"]), (dy, packed), node.outputs)
 
 
+@operator("Linear", learned=True)
+class Linear:
+    """f(x W + b + residual) of float32 rows and constant weights, plain on both sides: inputs x, w, b, residual."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        x, w = node.inputs[:2]
+        assert x is not None
+        assert w is not None
+        return (*x.shape[:-1], w.shape[0 if node.attrs["trans_b"] else 1])
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x, w, b, residual = node.inputs
+        assert w is not None
+        a, y = node.attrs, node.outputs[0]
+        m = y.shape[-1]
+        rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
+        code = -1 if a["function"] is None else UNARY[a["function"]]
+        attributes = Attributes((rows, k, m, transposed, code, int(b is not None), int(residual is not None)), (a["alpha"], a["beta"]))
+        p.step("linear_output", attributes, (x, p.packed("linear_pack", attributes, w, (k, m, transposed)), b, residual), node.outputs)
+
+
 def _define_pool(op: str, kernel: str) -> None:
     @operator(f"Blocked{op}")
     class Pool(Blocking):

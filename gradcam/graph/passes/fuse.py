@@ -1,10 +1,14 @@
-"""Let a convolution do what follows it while its sums are in registers: bias, residual, activation."""
+"""Let a convolution or a linear layer do what follows it while its sums are in registers: bias, residual, activation."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gradcam.graph.ir import Graph, Node, Value
+from gradcam.graph.passes.gates import fuse_gates
+from gradcam.ops.blocked import BLOCK
 
 __all__ = ["ACTIVATIONS", "fuse"]
 
@@ -13,8 +17,8 @@ ACTIVATIONS = frozenset(
 )
 """Elementwise functions that a convolution may end with; finite at 0, which spare channels hold."""
 
-_GATES = {("Sigmoid", 0.0, 0.0): "Silu", ("HardSigmoid", 1 / 6, 0.5): "HardSwish"}
-"""x g(x) as one function, by g and its parameters."""
+LINEAR_ROWS = 8
+"""Fewer rows than this do not repay a second copy of the weights: reading them is what takes time."""
 
 
 def fuse(graph: Graph) -> Graph:
@@ -22,33 +26,10 @@ def fuse(graph: Graph) -> Graph:
 
     Only values that nothing else reads disappear: where a gradient needs the input of an activation, it stays.
     """
-    return _fuse_convolutions(_fuse_gates(graph))
+    return _fuse_layers(fuse_gates(graph))
 
 
-def _fuse_gates(graph: Graph) -> Graph:
-    """Replace x * sigmoid(x) by Silu(x), and likewise the hard one."""
-    producers, consumers, kept = graph.producers(), graph.consumers(), set(graph.outputs)
-    replaced: dict[Node, Node | None] = {}
-    for node in graph.nodes:
-        if node.op != "Mul":
-            continue
-        for x, gate in (node.inputs, node.inputs[::-1]):
-            source = producers.get(gate) if gate is not None else None
-            if source is None or source.inputs[0] is not x or gate in kept or consumers[gate] != [node]:  # type: ignore[index]
-                continue
-            name = next((n for (op, a, b), n in _GATES.items() if op == source.op and _close(source, a, b)), None)
-            if name is not None and source not in replaced:
-                replaced[source] = None
-                replaced[node] = Node(name, (x,), node.outputs, {"alpha": 0.0, "beta": 0.0})
-                break
-    return Graph(list(graph.inputs), list(graph.outputs), [new for n in graph.nodes if (new := replaced.get(n, n)) is not None])
-
-
-def _close(node: Node, alpha: float, beta: float) -> bool:
-    return bool(abs(node.attrs.get("alpha", 0.0) - alpha) < 1e-6 and abs(node.attrs.get("beta", 0.0) - beta) < 1e-6)
-
-
-def _fuse_convolutions(graph: Graph) -> Graph:
+def _fuse_layers(graph: Graph) -> Graph:
     consumers, kept = graph.consumers(), set(graph.outputs)
     taken: set[Node] = set()
     fused: dict[Node, Node] = {}  # by the last node of each chain: where everything that it reads has been computed
@@ -58,25 +39,54 @@ def _fuse_convolutions(graph: Graph) -> Graph:
         return readers[0] if len(readers) == 1 and value not in kept and readers[0] not in taken else None
 
     for node in graph.nodes:
-        if node.op != "Conv":
+        if node.op != "Conv" and not _is_layer(node):
             continue
-        chain, residual, function = [node], None, None
+        chain, x, weight, bias, residual, function = [node], *node.inputs[:2], None, None, None
         after = only_reader(node.outputs[0])
-        if after is not None and after.op == "Add" and (other := _same_shape_operand(after, node.outputs[0])) is not None:
+        if node.op == "Conv":
+            bias = node.inputs[2]
+        elif after is not None and (bias := _bias(after, node.outputs[0])) is not None:
+            chain.append(after)
+            after = only_reader(after.outputs[0])
+        if after is not None and after.op == "Add" and (other := _same_shape_operand(after, chain[-1].outputs[0])) is not None:
             chain.append(after)
             residual = other
             after = only_reader(after.outputs[0])
         if after is not None and after.op in ACTIVATIONS:
             chain.append(after)
             function = after
-        if len(chain) > 1:
+        if len(chain) > 1 or node.op != "Conv":
             taken.update(chain)
             attrs: dict[str, Any] = {"function": None, "alpha": 0.0, "beta": 0.0}
             if function is not None:
                 attrs = {"function": function.op, "alpha": function.attrs.get("alpha", 0.0), "beta": function.attrs.get("beta", 0.0)}
-            fused[chain[-1]] = Node("FusedConv", (*node.inputs, residual), chain[-1].outputs, {**node.attrs, **attrs})
+            op = "FusedConv" if node.op == "Conv" else "Linear"
+            fused[chain[-1]] = Node(op, (x, weight, bias, residual), chain[-1].outputs, {**node.attrs, **attrs})
     nodes = [fused.get(n, n) for n in graph.nodes if n in fused or n not in taken]
     return Graph(list(graph.inputs), list(graph.outputs), nodes)
+
+
+def _is_layer(node: Node) -> bool:
+    """Whether a node is a product of many float32 rows with a constant matrix of whole blocks."""
+    if node.op != "MatMul" or node.attrs["trans_a"] or node.outputs[0].dtype != np.float32:
+        return False
+    x, w = node.inputs
+    assert x is not None
+    if w is None or w.data is None or len(w.shape) != 2 or len(x.shape) < 2 or x.data is not None:
+        return False
+    k, m = w.shape[::-1] if node.attrs["trans_b"] else w.shape
+    return k % BLOCK == 0 and m % BLOCK == 0 and x.size >= LINEAR_ROWS * k
+
+
+def _bias(add: Node, value: Value) -> Value | None:
+    """The constant, one number per column, that a node adds to a value."""
+    if add.op != "Add":
+        return None
+    a, b = add.inputs
+    other = b if a is value else a
+    m = value.shape[-1]
+    fits = other is not None and other.data is not None and other.size == m and other.shape[-1:] == (m,)
+    return other if fits and add.outputs[0].shape == value.shape else None
 
 
 def _same_shape_operand(add: Node, value: Value) -> Value | None:

@@ -1,0 +1,64 @@
+#include "blocked/linear.h"
+
+#include <string.h>
+
+#include "ops/unary.h"
+
+static gcam_status
+geom_init(gcam_linear_geom *g, const gcam_attributes *attributes, size_t *packed)
+{
+    memset(g, 0, sizeof *g);
+    gcam_reader reader = gcam_reader_start(attributes);
+    g->rows = gcam_read_int(&reader);
+    g->k = gcam_read_int(&reader);
+    g->m = gcam_read_int(&reader);
+    g->transposed = gcam_read_int(&reader);
+    gcam_epilogue *e = &g->epilogue;
+    e->op = gcam_read_int(&reader);
+    e->has_bias = gcam_read_int(&reader);
+    e->has_residual = gcam_read_int(&reader);
+    e->alpha = gcam_read_real(&reader);
+    e->beta = gcam_read_real(&reader);
+    GCAM_TRY(gcam_reader_finish(&reader));
+    if (g->rows < 1 || g->k < 1 || g->m < 1 || g->k % GCAM_BLOCK != 0 || g->m % GCAM_BLOCK != 0) {
+        return GCAM_E_DIMENSION;
+    }
+    if (e->op < -1 || e->op >= GCAM_UNARY_OPS || (e->has_bias & ~(ptrdiff_t)1) || (e->has_residual & ~(ptrdiff_t)1)
+        || (g->transposed & ~(ptrdiff_t)1)) {
+        return GCAM_E_CODE;
+    }
+    const ptrdiff_t channels = attributes->tile.channels, tiles = (g->m - 1) / channels + 1;
+    const ptrdiff_t sizes[] = {tiles, channels, g->k};
+    size_t bytes;
+    return gcam_size_product(sizes, 3, packed) && gcam_size_mul(*packed, sizeof(double), &bytes) ? GCAM_OK
+                                                                                                 : GCAM_E_SIZE;
+}
+
+static gcam_status
+matrix(ptrdiff_t rows, ptrdiff_t columns, size_t *elements)
+{
+    const ptrdiff_t sizes[] = {rows, columns};
+    size_t bytes;
+    return gcam_size_product(sizes, 2, elements) && gcam_size_mul(*elements, sizeof(double), &bytes) ? GCAM_OK
+                                                                                                     : GCAM_E_SIZE;
+}
+
+gcam_status
+gcam_linear_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_linear_geom *g = geom;
+    GCAM_TRY(geom_init(g, attributes, &operands->out[0]));
+    return matrix(g->k, g->m, &operands->in[0]);
+}
+
+gcam_status
+gcam_linear_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_linear_geom *g = geom;
+    GCAM_TRY(geom_init(g, attributes, &operands->in[1]));
+    GCAM_TRY(matrix(g->rows, g->k, &operands->in[0]));
+    GCAM_TRY(matrix(g->rows, g->m, &operands->out[0]));
+    operands->in[2] = g->epilogue.has_bias ? (size_t)g->m : 0;
+    operands->in[3] = g->epilogue.has_residual ? operands->out[0] : 0;
+    return GCAM_OK;
+}
