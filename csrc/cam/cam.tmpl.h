@@ -325,11 +325,11 @@ GCAM_FN(cam_channel_mean)(const gcam_cam_geom *g, const real_t *restrict gradien
 GCAM_INLINE bool
 GCAM_FN(cam_all_positive)(ptrdiff_t n, const double *numbers)
 {
-    bool all = true;
+    int64_t all = 1; /* as wide as the numbers: in vectors */
     for (ptrdiff_t i = 0; i < n; i++) {
         all &= numbers[i] >= 0;
     }
-    return all;
+    return all != 0;
 }
 
 static void
