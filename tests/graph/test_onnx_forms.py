@@ -193,5 +193,7 @@ def test_every_form_is_tested():
     tested |= {"Attention", "RotaryEmbedding"}  # tests/graph/test_attention.py
     tested |= {"RoiAlign", "DeformConv", "Hardmax"}  # tests/graph/test_regions.py
     tested |= {"DFT", "STFT", "HannWindow", "HammingWindow", "BlackmanWindow"}  # tests/graph/test_spectra.py
+    tested |= {f"Sequence{name}" for name in ("At", "Construct", "Empty", "Erase", "Insert", "Length")}  # tests/graph/test_sequences.py
+    tested |= {"SplitToSequence", "ConcatFromSequence"}
     # Operators of ours are tested where they are built (tests/test_graph_builder.py).
     assert {op for op in ONNX_FORMS if "::" not in op} - tested == set()
