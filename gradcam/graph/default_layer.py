@@ -77,12 +77,20 @@ def _attended(node: Node, producers: Mapping[Value, Node], axes: Mapping[Value, 
     inputs = [v for v in product.inputs if v is not None and v.data is None] if product is not None else []
     if product is None or product.op not in ("MatMul", "Mul") or len(inputs) < 2:
         return []
-    waiting, seen, read, weighs = inputs, set(inputs), [], product.op == "MatMul"
+    # Beyond values with several axes of positions, one of which may be that of the heads, if there is an end to it.
+    return _projected(product, inputs, producers, axes, True) or _projected(product, inputs, producers, axes, False)
+
+
+def _projected(
+    product: Node, inputs: Sequence[Value], producers: Mapping[Value, Node], axes: Mapping[Value, int], heads: bool
+) -> list[Value]:
+    """What the projections before `inputs` read; nothing if no weights are among them, or no end within `_INTERIOR`."""
+    waiting, seen, read, weighs = list(inputs), set(inputs), [], product.op == "MatMul"
     while waiting and len(seen) <= _INTERIOR:
         value = waiting.pop()
         inner = producers.get(value)
         constant = inner is not None and any(v is not None and v.data is not None for v in inner.inputs)
-        if inner is None or _is_picture(value, axes):
+        if inner is None or _is_picture(value, axes, heads):
             read.append(value)
         elif inner.op in ("MatMul", "Conv") and constant:
             read += [v for v in inner.inputs if v is not None and v.data is None]
@@ -94,6 +102,7 @@ def _attended(node: Node, producers: Mapping[Value, Node], axes: Mapping[Value, 
     return list(dict.fromkeys(read)) if weighs and not waiting else []
 
 
-def _is_picture(value: Value, axes: Mapping[Value, int]) -> bool:
-    """Whether a value has positions along several axes."""
-    return value in axes and sum(n > 1 for i, n in enumerate(value.shape) if i not in (0, axes[value])) > 1
+def _is_picture(value: Value, axes: Mapping[Value, int], heads: bool) -> bool:
+    """Whether a value has positions along several axes; with `heads` only after its channels."""
+    several = value in axes and sum(n > 1 for i, n in enumerate(value.shape) if i not in (0, axes[value])) > 1
+    return several and (axes[value] == 1 or not heads)

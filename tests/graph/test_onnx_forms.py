@@ -7,6 +7,7 @@ import pytest
 from graph.composed_cases import COMPOSED
 from graph.onnx_cases import CASES, RUN, build, by_definition, expected, f32, folded, ints, node
 from graph.position_cases import POSITION_CASES
+from model.networks import model_bytes, normal
 from onnx import TensorProto, helper, numpy_helper
 
 import gradcam
@@ -184,6 +185,17 @@ SHARED = {
 def test_shape_arithmetic(name):
     used = {i for n in CHAINS[name] for i in n.input}
     assert folded(CHAINS[name], {k: v for k, v in SHARED.items() if k in used}).size == 24
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((3, 2, 0), [[1]]), ((3, 0, 4), [[2], [0]]), ((0, 3, 4), []), ((3, 4, 2), [])])
+def test_nothing_is_written_where_there_are_no_updates(shape, rows):
+    """As exporters leave it of a slice that is empty at the size exported for."""
+    index = np.array(rows, np.int64).reshape(-1, 1)
+    weights = {"table": np.zeros(shape, np.float32), "rows": index, "updates": np.ones((len(rows), *shape[1:]), np.float32)}
+    nodes = [node("ScatterND", ["table", "rows", "updates"], "t"), node("ReduceSum", ["t", "axes"], "s"), node("Add", ["x", "s"], "y")]
+    content = model_bytes(nodes, {"x": [1, 2, 2]}, {"y": None}, weights | {"axes": ints(0, 1, 2)}, opset=18, check=False)
+    x = normal((1, 2, 2)).astype(np.float32)
+    np.testing.assert_array_equal(gradcam.load(content)(x), x)
 
 
 def test_every_form_is_tested():

@@ -200,7 +200,40 @@ def _linear(weights: Weights, x: str, y: str, channels: tuple[int, int]) -> list
     return [helper.make_node("MatMul", [x, names[0]], [f"{y}.product"]), helper.make_node("Add", [f"{y}.product", names[1]], [y])]
 
 
-def vit(prefix: int = 1, grid: tuple[int, ...] = (2, 3), pool: bool = False, blocks: int = 2, width: int = 8, heads: int = 2) -> bytes:
+def _written_residual(w: Weights, b: str, prefix: int, count: int, size: int) -> list[onnx.NodeProto]:
+    """Convolved queries added to what attention mixed, behind the prefix and in place, as PyTorch's dynamo exporter writes it."""
+    w["behind"], w["end"], w["axis2"] = np.array([prefix]), np.array([count]), np.array([2])
+    w["places of tokens"] = np.arange(prefix, count)[:, None]
+    w["apart"], w["together"] = np.array([-1, size, count]), np.array([1, -1, size, count])
+    nodes = [
+        helper.make_node("Transpose", [f"{b}.q"], [f"{b}.q.turned"], perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", [f"{b}.q.turned", "apart"], [f"{b}.q.apart"]),
+        helper.make_node("Conv", [f"{b}.q.apart", w.add(f"{b}.pool.weight", size, size, 1)], [f"{b}.q.pooled"]),
+        helper.make_node("Reshape", [f"{b}.q.pooled", "together"], [f"{b}.q.together"]),
+        helper.make_node("Transpose", [f"{b}.q.together"], [f"{b}.q.last"], perm=[0, 1, 3, 2]),
+    ]
+    nodes += layer_norm(w, f"{b}.q.last", f"{b}.queries", size)
+    for name in ("mixed", "queries"):
+        nodes.append(helper.make_node("Slice", [f"{b}.{name}", "behind", "end", "axis2"], [f"{b}.{name}.behind"]))
+    nodes += [
+        helper.make_node("Add", [f"{b}.mixed.behind", f"{b}.queries.behind"], [f"{b}.residual"]),
+        helper.make_node("Transpose", [f"{b}.mixed"], [f"{b}.mixed.turned"], perm=[2, 1, 0, 3]),
+        helper.make_node("Transpose", [f"{b}.residual"], [f"{b}.residual.turned"], perm=[2, 1, 0, 3]),
+        helper.make_node("ScatterND", [f"{b}.mixed.turned", "places of tokens", f"{b}.residual.turned"], [f"{b}.written.turned"]),
+        helper.make_node("Transpose", [f"{b}.written.turned"], [f"{b}.written"], perm=[2, 1, 0, 3]),
+    ]
+    return nodes
+
+
+def vit(
+    prefix: int = 1,
+    grid: tuple[int, ...] = (2, 3),
+    pool: bool = False,
+    blocks: int = 2,
+    width: int = 8,
+    heads: int = 2,
+    residual: bool = False,
+) -> bytes:
     """Vision transformer for pictures (N, 2, 4 rows, 4 columns) or volumes: patch convolution, class token or mean of all tokens."""
     w, count = Weights(), int(np.prod(grid)) + prefix
     kernel = (4,) * len(grid)
@@ -232,7 +265,9 @@ def vit(prefix: int = 1, grid: tuple[int, ...] = (2, 3), pool: bool = False, blo
         nodes.append(helper.make_node("Mul", [f"{b}.products", "scale"], [f"{b}.scaled"]))
         nodes.append(helper.make_node("Softmax", [f"{b}.scaled"], [f"{b}.attention"], axis=-1))
         nodes.append(helper.make_node("MatMul", [f"{b}.attention", f"{b}.v"], [f"{b}.mixed"]))
-        nodes.append(helper.make_node("Transpose", [f"{b}.mixed"], [f"{b}.turned"], perm=[0, 2, 1, 3]))
+        if residual:
+            nodes += _written_residual(w, b, prefix, count, width // heads)
+        nodes.append(helper.make_node("Transpose", [f"{b}.{'written' if residual else 'mixed'}"], [f"{b}.turned"], perm=[0, 2, 1, 3]))
         nodes.append(helper.make_node("Reshape", [f"{b}.turned", "joined"], [f"{b}.heads"]))
         nodes += _linear(w, f"{b}.heads", f"{b}.proj", (width, width))
         nodes.append(helper.make_node("Add", [tokens, f"{b}.proj"], [f"{b}.sum"], name=f"/blocks/blocks.{i}/Add"))
@@ -249,7 +284,7 @@ def vit(prefix: int = 1, grid: tuple[int, ...] = (2, 3), pool: bool = False, blo
     else:
         nodes.append(helper.make_node("Gather", ["norm", "first"], ["features"], axis=1))
     nodes.append(helper.make_node("MatMul", ["features", w.add("head", width, 3)], ["y"]))
-    return model_bytes(nodes, {"x": ["N", 2, *(4 * n for n in grid)]}, {"y": ["N", 3]}, w)
+    return model_bytes(nodes, {"x": [1 if residual else "N", 2, *(4 * n for n in grid)]}, {"y": ["N", 3]}, w)
 
 
 def conv_net(axes: int) -> bytes:

@@ -113,6 +113,14 @@ def test_default_layer_is_the_norm_before_the_last_attention():
     assert not g[:, 1:].any()  # behind it only the class token counts
 
 
+def test_default_layer_comes_before_queries_that_are_added_in_place():
+    content = vit(residual=True, width=16)  # 8 channels of a head in place of 4: some must differ from the 7 tokens
+    model = gradcam.load(content)
+    np.testing.assert_allclose(model(X[:1]), reference(content, {"x": X[:1]})[0], rtol=1e-4, atol=1e-5)
+    assert model.default_layer.name == "blocks.1.norm1"
+    assert np.abs(model.activations_and_gradients(X[:1], target=1)[1]).max() > 1e-3
+
+
 def test_default_layer_is_the_last_norm_where_all_tokens_are_averaged():
     assert gradcam.load(vit(0, pool=True)).default_layer.name == "norm"
     assert gradcam.load(vit(1, pool=True)).default_layer.name == "norm"

@@ -1,7 +1,8 @@
 """ONNX operators that pick and place elements by their positions, all of them emitted as Gather and its gradient.
 
-Positions become row numbers of the flattened array, constants now and computed ones at run time. The leading axis is kept out of
-the flattening where it has size 1: it may be the axis of the pictures, and every picture is then read at positions of its own.
+Positions become row numbers of the flattened array, constants now and computed ones at run time, with an axis of size 1 before them.
+Where the array's own leading axis has size 1, that is this one: it may be the axis of the pictures, and every picture is then read at
+positions of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ Rows = NDArray[np.int64]
 
 def _as_rows(g: Builder, x: Value, count: int) -> tuple[Value, int]:
     """Return x as `count` rows, and the axis they lie along."""
-    lead = (1,) if x.shape and x.shape[0] == 1 else ()
-    return g.reshape(x, (*lead, count, x.size // count if count else 0)), len(lead)
+    return g.reshape(x, (1, count, x.size // count if count else 0)), 1
 
 
 def _take(g: Builder, x: Value, count: int, rows: Rows | Value) -> Value:
@@ -47,6 +47,8 @@ def _led(g: Builder, table: Value, axis: int, rows: Value) -> Value:
 
 def place(g: Builder, x: Value, count: int, rows: Rows | Value, updates: Value, reduction: str) -> Value:
     """Return x with `updates` (one row for each of `rows`) written, added, ... at these rows."""
+    if not updates.size:
+        return x
     table, axis = _as_rows(g, x, count)
     new = g.reshape(updates, (*table.shape[:axis], rows.size, table.shape[-1]))
     if isinstance(rows, Value):
