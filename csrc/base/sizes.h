@@ -31,6 +31,14 @@ gcam_size_product(const ptrdiff_t *sizes, size_t count, size_t *result)
     return true;
 }
 
+/* Product of sizes as elements of an array, whose bytes fit whatever its type. */
+static inline bool
+gcam_size_elements(const ptrdiff_t *sizes, size_t count, size_t *elements)
+{
+    size_t bytes;
+    return gcam_size_product(sizes, count, elements) && gcam_size_mul(*elements, sizeof(double), &bytes);
+}
+
 /* `size` rounded up to a multiple of `step` (a power of two). */
 static inline bool
 gcam_size_round_up(size_t size, size_t step, size_t *result)

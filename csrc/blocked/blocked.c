@@ -22,13 +22,13 @@ gcam_read_blocked(gcam_reader *reader, gcam_blocked *t, size_t *elements)
         return GCAM_E_DIMENSION;
     }
     t->blocks = t->c / GCAM_BLOCK + (t->c % GCAM_BLOCK != 0);
-    size_t height, width, bytes;
+    size_t height, width;
     if (!gcam_size_add((size_t)t->h, (size_t)t->top, &height) || !gcam_size_add(height, (size_t)t->bottom, &height)
         || !gcam_size_add((size_t)t->w, (size_t)t->left, &width) || !gcam_size_add(width, (size_t)t->right, &width)) {
         return GCAM_E_SIZE;
     }
     const ptrdiff_t sizes[] = {t->n, t->blocks, (ptrdiff_t)height, (ptrdiff_t)width, GCAM_BLOCK};
-    if (!gcam_size_product(sizes, 5, elements) || !gcam_size_mul(*elements, sizeof(double), &bytes)) {
+    if (!gcam_size_elements(sizes, 5, elements)) {
         return GCAM_E_SIZE;
     }
     t->row = (ptrdiff_t)width * GCAM_BLOCK;
@@ -39,16 +39,25 @@ gcam_read_blocked(gcam_reader *reader, gcam_blocked *t, size_t *elements)
 }
 
 gcam_status
-gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogue *e, size_t *residual_elements)
+gcam_read_finish(gcam_reader *reader, gcam_epilogue *e)
 {
     memset(e, 0, sizeof *e);
-    *residual_elements = 0;
     e->op = gcam_read_int(reader);
     e->has_bias = gcam_read_int(reader);
     e->has_residual = gcam_read_int(reader);
+    e->alpha = gcam_read_real(reader);
+    e->beta = gcam_read_real(reader);
     if (e->op < -1 || e->op >= GCAM_UNARY_OPS || (e->has_bias & ~(ptrdiff_t)1) || (e->has_residual & ~(ptrdiff_t)1)) {
         return GCAM_E_CODE;
     }
+    return reader->status;
+}
+
+gcam_status
+gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogue *e, size_t *residual_elements)
+{
+    *residual_elements = 0;
+    GCAM_TRY(gcam_read_finish(reader, e));
     if (e->has_residual) {
         GCAM_TRY(gcam_read_blocked(reader, &e->residual, residual_elements));
         const gcam_blocked *r = &e->residual;
@@ -56,7 +65,5 @@ gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogu
             return GCAM_E_DIMENSION;
         }
     }
-    e->alpha = gcam_read_real(reader);
-    e->beta = gcam_read_real(reader);
     return reader->status;
 }

@@ -33,7 +33,10 @@ typedef struct {
     gcam_blocked residual; /* n, c, h and w of the output, its own border */
 } gcam_epilogue;
 
-/* Reads ints op, has_bias, has_residual, then the residual's eight if there is one; reals alpha, beta. */
+/* Reads ints op, has_bias, has_residual and reals alpha, beta. */
+gcam_status gcam_read_finish(gcam_reader *reader, gcam_epilogue *epilogue);
+
+/* The same, then the residual's eight ints if there is one. */
 gcam_status gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogue *epilogue,
                                size_t *residual_elements);
 

@@ -10,11 +10,8 @@ read_geom(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t e
     GCAM_TRY(gcam_read_blocked(&reader, &g->source, &elements[0]));
     GCAM_TRY(gcam_read_blocked(&reader, &g->result, &elements[1]));
     g->groups = gcam_read_int(&reader);
-    gcam_read_ints(&reader, g->kernel, 2);
-    gcam_read_ints(&reader, g->stride, 2);
-    gcam_read_ints(&reader, g->pad, 2);
-    gcam_read_ints(&reader, g->dilation, 2);
     g->gradient = gcam_read_int(&reader);
+    GCAM_TRY(gcam_read_window(&reader, &g->window));
     GCAM_TRY(gcam_read_epilogue(&reader, &g->result, &g->epilogue, &elements[2]));
     GCAM_TRY(gcam_reader_finish(&reader));
     return g->gradient & ~(ptrdiff_t)1 ? GCAM_E_CODE : GCAM_OK;
@@ -26,10 +23,23 @@ floor_div(ptrdiff_t a, ptrdiff_t b)
     return a / b - (a % b < 0);
 }
 
+static ptrdiff_t
+greatest_divisor(ptrdiff_t a, ptrdiff_t b)
+{
+    while (b != 0) {
+        const ptrdiff_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 gcam_conv_class
 gcam_blocked_conv_class(const gcam_blocked_conv_geom *g, int axis, ptrdiff_t number)
 {
-    const ptrdiff_t size = axis == 0 ? g->result.h : g->result.w, stride = g->stride[axis], d = g->dilation[axis];
+    const gcam_window *window = &g->window;
+    const ptrdiff_t size = axis == 0 ? g->result.h : g->result.w;
+    const ptrdiff_t stride = window->stride[axis], d = window->dilation[axis], pad = window->pad_lo[axis];
     if (!g->gradient) {
         return (gcam_conv_class){.first = 0,
                                  .step = 1,
@@ -37,57 +47,27 @@ gcam_blocked_conv_class(const gcam_blocked_conv_geom *g, int axis, ptrdiff_t num
                                  .jump = stride,
                                  .first_tap = 0,
                                  .tap_step = 1,
-                                 .taps = g->kernel[axis],
-                                 .offset = -g->pad[axis],
+                                 .taps = window->kernel[axis],
+                                 .offset = -pad,
                                  .tap_offset = d};
     }
     /* Tap r serves this class where number + pad - r d is a multiple of the stride: every tap_step-th one. */
-    ptrdiff_t tap_step = 1, first_tap = 0;
-    while (tap_step * d % stride != 0) {
-        tap_step++;
-    }
-    while (first_tap < tap_step && (number + g->pad[axis] - first_tap * d) % stride != 0) {
+    const ptrdiff_t tap_step = stride / greatest_divisor(stride, d);
+    const ptrdiff_t candidates = tap_step < window->kernel[axis] ? tap_step : window->kernel[axis];
+    ptrdiff_t first_tap = 0;
+    while (first_tap < candidates && (number + pad - first_tap * d) % stride != 0) {
         first_tap++;
     }
-    const int any = first_tap < tap_step && first_tap < g->kernel[axis];
+    const int any = first_tap < candidates;
     return (gcam_conv_class){.first = number,
                              .step = stride,
                              .count = size > number ? (size - number + stride - 1) / stride : 0,
                              .jump = 1,
                              .first_tap = first_tap,
                              .tap_step = tap_step,
-                             .taps = any ? (g->kernel[axis] - first_tap + tap_step - 1) / tap_step : 0,
-                             .offset = floor_div(number + g->pad[axis] - first_tap * d, stride),
+                             .taps = any ? (window->kernel[axis] - first_tap + tap_step - 1) / tap_step : 0,
+                             .offset = floor_div(number + pad - first_tap * d, stride),
                              .tap_offset = -(tap_step * d / stride)};
-}
-
-/* Sizes small enough that no index below overflows. */
-static gcam_status
-check_window(const gcam_blocked_conv_geom *g)
-{
-    const ptrdiff_t limit = PTRDIFF_MAX / 64;
-    size_t whole = 1;
-    for (int axis = 0; axis < 2; axis++) {
-        if (g->kernel[axis] < 1) {
-            return GCAM_E_KERNEL;
-        }
-        if (g->stride[axis] < 1) {
-            return GCAM_E_STRIDE;
-        }
-        if (g->dilation[axis] < 1) {
-            return GCAM_E_DILATION;
-        }
-        if (g->pad[axis] < 0) {
-            return GCAM_E_PADDING;
-        }
-        const ptrdiff_t factors[] = {g->kernel[axis], g->stride[axis], g->dilation[axis], g->pad[axis] + 1};
-        for (int i = 0; i < 4; i++) {
-            if (factors[i] > limit || !gcam_size_mul(whole, (size_t)factors[i], &whole) || whole > (size_t)limit) {
-                return GCAM_E_SIZE;
-            }
-        }
-    }
-    return GCAM_OK;
 }
 
 static gcam_status
@@ -98,7 +78,7 @@ check_border(const gcam_blocked_conv_geom *g)
     for (int axis = 0; axis < 2; axis++) {
         for (ptrdiff_t number = 0; number < g->classes[axis]; number++) {
             const gcam_conv_class c = gcam_blocked_conv_class(g, axis, number);
-            if (c.count == 0 || c.taps == 0) {
+            if (c.taps == 0) {
                 continue;
             }
             const ptrdiff_t reach = (c.taps - 1) * c.tap_offset;
@@ -114,6 +94,16 @@ check_border(const gcam_blocked_conv_geom *g)
         }
     }
     return GCAM_OK;
+}
+
+/* Classes that have pixels: a stride may be longer than the picture. */
+static ptrdiff_t
+class_count(const gcam_blocked_conv_geom *g, ptrdiff_t stride, ptrdiff_t size)
+{
+    if (!g->gradient) {
+        return 1;
+    }
+    return stride < size ? stride : size;
 }
 
 /* How many groups go together so that both sides are whole blocks. */
@@ -146,25 +136,22 @@ geom_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t e
           size_t *weights)
 {
     GCAM_TRY(read_geom(g, attributes, elements));
-    GCAM_TRY(check_window(g));
-    if (g->source.n != g->result.n) {
+    const gcam_window *window = &g->window;
+    const gcam_blocked *x = g->gradient ? &g->result : &g->source, *y = g->gradient ? &g->source : &g->result;
+    GCAM_TRY(gcam_check_window(window, x->h, x->w, y->h, y->w));
+    if (x->n != y->n) {
         return GCAM_E_DIMENSION;
     }
     GCAM_TRY(merge_groups(g));
-    g->classes[0] = g->gradient ? g->stride[0] : 1;
-    g->classes[1] = g->gradient ? g->stride[1] : 1;
+    g->classes[0] = class_count(g, window->stride[0], g->result.h);
+    g->classes[1] = class_count(g, window->stride[1], g->result.w);
     GCAM_TRY(check_border(g));
     const ptrdiff_t channels = attributes->tile.channels;
-    const ptrdiff_t tiles = (g->result_blocks * GCAM_BLOCK + channels - 1) / channels;
-    const ptrdiff_t sizes[] = {g->group_count, tiles,        channels,    g->source_blocks,
-                               GCAM_BLOCK,     g->kernel[0], g->kernel[1]};
-    const ptrdiff_t plain[] = {g->source.c / g->groups, g->result.c, g->kernel[0], g->kernel[1]};
-    size_t bytes;
-    if (!gcam_size_product(sizes, 7, packed) || !gcam_size_mul(*packed, sizeof(double), &bytes)
-        || !gcam_size_product(plain, 4, weights)) {
-        return GCAM_E_SIZE;
-    }
-    return GCAM_OK;
+    g->tiles = (g->result_blocks * GCAM_BLOCK + channels - 1) / channels;
+    const ptrdiff_t *kernel = window->kernel;
+    const ptrdiff_t sizes[] = {g->group_count, g->tiles, channels, g->source_blocks, GCAM_BLOCK, kernel[0], kernel[1]};
+    const ptrdiff_t plain[] = {g->source.c / g->groups, g->result.c, kernel[0], kernel[1]};
+    return gcam_size_elements(sizes, 7, packed) && gcam_size_product(plain, 4, weights) ? GCAM_OK : GCAM_E_SIZE;
 }
 
 gcam_status
@@ -184,6 +171,6 @@ gcam_blocked_conv_output_init(void *geom, const gcam_attributes *attributes, gca
     operands->in[2] = g->epilogue.has_bias ? (size_t)g->result.c : 0;
     operands->in[3] = elements[2];
     operands->out[0] = elements[1];
-    operands->scratch_bytes = (size_t)(g->kernel[0] * g->kernel[1]) * sizeof(ptrdiff_t);
+    operands->scratch_bytes = (size_t)(g->window.kernel[0] * g->window.kernel[1]) * sizeof(ptrdiff_t);
     return GCAM_OK;
 }

@@ -7,25 +7,28 @@
  *   blocked_conv_output  source, packed, bias or NULL, residual or NULL -> result
  *
  * Attributes of both: ints source (8) and result (8) as in blocked/blocked.h: x and y, or for the gradient dy and dx;
- * groups, kernel[2], stride[2], pad[2] (top, left), dilation[2], gradient; then the epilogue's, reals alpha, beta.
+ * groups, gradient, window (blocked/window.h); then the epilogue's, reals alpha, beta.
  * The source's border must cover every place that a window reads.
  *
- * The gradient falls into stride[0] x stride[1] classes of result pixels; within a class it is a convolution of stride
- * 1 with some of the taps, whose results lie a stride apart. The forward product is the one class of all pixels.
+ * The gradient falls into stride[0] x stride[1] classes of result pixels (no more than there are pixels); within a
+ * class it is a convolution of stride 1 with some of the taps, whose results lie a stride apart. The forward product is
+ * the one class of all pixels.
  *
  * Groups whose channels are no whole blocks are packed several together as one dense product with zeros between them:
  * GCAM_E_GROUPS where no whole number of them makes whole blocks on both sides. */
 #ifndef GCAM_BLOCKED_CONV_H
 #define GCAM_BLOCKED_CONV_H
 
-#include "blocked/blocked.h"
+#include "blocked/window.h"
 
 typedef struct {
     gcam_blocked source, result;
-    ptrdiff_t groups, kernel[2], stride[2], pad[2], dilation[2], gradient;
+    ptrdiff_t groups, gradient;
+    gcam_window window;
     gcam_epilogue epilogue;
     /* Packed groups: `merged` groups each. */
     ptrdiff_t merged, group_count, source_blocks, result_blocks; /* blocks of one packed group */
+    ptrdiff_t tiles;                                             /* register tiles of output channels in it */
     ptrdiff_t classes[2];
 } gcam_blocked_conv_geom;
 

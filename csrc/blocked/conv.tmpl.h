@@ -10,7 +10,7 @@ GCAM_FN(blocked_conv_weight)(const gcam_blocked_conv_geom *g, const real_t *w, p
                              ptrdiff_t from, ptrdiff_t tap)
 {
     const ptrdiff_t in = g->source.c / g->groups, out = g->result.c / g->groups;
-    const ptrdiff_t member = to / out, taps = g->kernel[0] * g->kernel[1];
+    const ptrdiff_t member = to / out, taps = g->window.kernel[0] * g->window.kernel[1];
     if (member >= g->merged || from / in != member) {
         return 0;
     }
@@ -23,10 +23,9 @@ GCAM_FN(blocked_conv_pack)(const gcam_blocked_conv_geom *g, const real_t *w, rea
                            int workers)
 {
     (void)scratch;
-    const ptrdiff_t tiles = (g->result_blocks * GCAM_BLOCK + BLOCKED_CHANNELS - 1) / BLOCKED_CHANNELS;
     const ptrdiff_t depth = g->source_blocks * GCAM_BLOCK * BLOCKED_CHANNELS; /* of one tap */
     ptrdiff_t begin, end;
-    gcam_share(g->group_count * tiles, worker, workers, &begin, &end);
+    gcam_share(g->group_count * g->tiles, worker, workers, &begin, &end);
     for (ptrdiff_t number = 0; number < g->classes[0] * g->classes[1]; number++) {
         const gcam_conv_class rows = gcam_blocked_conv_class(g, 0, number / g->classes[1]);
         const gcam_conv_class columns = gcam_blocked_conv_class(g, 1, number % g->classes[1]);
@@ -36,17 +35,19 @@ GCAM_FN(blocked_conv_pack)(const gcam_blocked_conv_geom *g, const real_t *w, rea
             for (ptrdiff_t block = 0; block < g->source_blocks; block++) {
                 for (ptrdiff_t t = 0; t < taps; t++) {
                     const ptrdiff_t row = rows.first_tap + t / columns.taps * rows.tap_step;
-                    const ptrdiff_t tap = row * g->kernel[1] + columns.first_tap + t % columns.taps * columns.tap_step;
+                    const ptrdiff_t tap =
+                        row * g->window.kernel[1] + columns.first_tap + t % columns.taps * columns.tap_step;
                     for (ptrdiff_t k = 0; k < GCAM_BLOCK; k++) {
                         for (ptrdiff_t c = 0; c < BLOCKED_CHANNELS; c++) {
-                            *place++ = GCAM_FN(blocked_conv_weight)(
-                                g, w, item / tiles, item % tiles * BLOCKED_CHANNELS + c, block * GCAM_BLOCK + k, tap);
+                            *place++ = GCAM_FN(blocked_conv_weight)(g, w, item / g->tiles,
+                                                                    item % g->tiles * BLOCKED_CHANNELS + c,
+                                                                    block * GCAM_BLOCK + k, tap);
                         }
                     }
                 }
             }
         }
-        packed += g->group_count * tiles * taps * depth;
+        packed += g->group_count * g->tiles * taps * depth;
     }
 }
 
@@ -93,7 +94,6 @@ GCAM_FN(blocked_conv_block)(const GCAM_FN(blocked_conv_work) * base, ptrdiff_t b
                             ptrdiff_t row_end)
 {
     const gcam_blocked_conv_geom *g = base->g;
-    const ptrdiff_t tiles = (g->result_blocks * GCAM_BLOCK + BLOCKED_CHANNELS - 1) / BLOCKED_CHANNELS;
     const ptrdiff_t tile_blocks = BLOCKED_CHANNELS / GCAM_BLOCK, item = GCAM_BLOCK * BLOCKED_CHANNELS;
     const ptrdiff_t weight_bytes = base->tile.tap_count * item * (ptrdiff_t)sizeof(real_t);
     const ptrdiff_t depth =
@@ -104,7 +104,7 @@ GCAM_FN(blocked_conv_block)(const GCAM_FN(blocked_conv_work) * base, ptrdiff_t b
     for (; row < row_end; row += height) {
         const ptrdiff_t stop = row_end - row < height ? row_end : row + height;
         for (ptrdiff_t i = begin; i < end; i++) {
-            const ptrdiff_t group = i / tiles, first = i % tiles * tile_blocks;
+            const ptrdiff_t group = i / g->tiles, first = i % g->tiles * tile_blocks;
             const ptrdiff_t channel = (group * g->result_blocks + first) * GCAM_BLOCK;
             GCAM_FN(blocked_conv_work) work = *base;
             work.source += group * g->source_blocks * g->source.plane;
@@ -134,8 +134,7 @@ static void
 GCAM_FN(blocked_conv_class)(const GCAM_FN(blocked_conv_work) * work, int worker, int workers)
 {
     const gcam_blocked_conv_geom *g = work->g;
-    const ptrdiff_t tiles = (g->result_blocks * GCAM_BLOCK + BLOCKED_CHANNELS - 1) / BLOCKED_CHANNELS;
-    const ptrdiff_t items = g->group_count * tiles, pairs = (work->rows.count + GCAM_TILE_RUNS - 1) / GCAM_TILE_RUNS;
+    const ptrdiff_t items = g->group_count * g->tiles, pairs = (work->rows.count + GCAM_TILE_RUNS - 1) / GCAM_TILE_RUNS;
     const ptrdiff_t by_rows = (pairs + workers - 1) / workers * items;
     const ptrdiff_t by_tiles = (items + workers - 1) / workers * pairs;
     ptrdiff_t begin = 0, end = items, first = 0, last = pairs;
@@ -154,7 +153,6 @@ GCAM_FN(blocked_conv_output)(const gcam_blocked_conv_geom *g, const real_t *sour
                              const real_t *bias, const real_t *residual, real_t *result, void *scratch, int worker,
                              int workers)
 {
-    const ptrdiff_t tiles = (g->result_blocks * GCAM_BLOCK + BLOCKED_CHANNELS - 1) / BLOCKED_CHANNELS;
     ptrdiff_t *taps = scratch, begin, end;
     gcam_share(g->result.n * g->result.blocks, worker, workers, &begin, &end);
     GCAM_FN(blocked_border)(&g->result, result, begin, end);
@@ -177,7 +175,7 @@ GCAM_FN(blocked_conv_output)(const gcam_blocked_conv_geom *g, const real_t *sour
                                      .residual_pixel = work.columns.step * GCAM_BLOCK,
                                      .residual_block = r->plane,
                                      .epilogue = &g->epilogue};
-        for (ptrdiff_t n = 0; n < g->result.n && work.rows.count > 0 && work.columns.count > 0; n++) {
+        for (ptrdiff_t n = 0; n < g->result.n; n++) {
             work.source = source + n * g->source.picture + g->source.origin + work.rows.offset * g->source.row
                           + work.columns.offset * GCAM_BLOCK;
             work.result = result + n * g->result.picture + g->result.origin + work.rows.first * g->result.row
@@ -188,7 +186,7 @@ GCAM_FN(blocked_conv_output)(const gcam_blocked_conv_geom *g, const real_t *sour
             }
             GCAM_FN(blocked_conv_class)(&work, worker, workers);
         }
-        packed += g->group_count * tiles * count * g->source_blocks * GCAM_BLOCK * BLOCKED_CHANNELS;
+        packed += g->group_count * g->tiles * count * g->source_blocks * GCAM_BLOCK * BLOCKED_CHANNELS;
     }
 }
 #undef BLOCKED_CONV_WEIGHT_BYTES

@@ -22,9 +22,7 @@ gcam_blocked_depthwise_pack_init(void *geom, const gcam_attributes *attributes, 
     }
     const ptrdiff_t plain[] = {g->c, height, width};
     const ptrdiff_t packed[] = {g->c / GCAM_BLOCK + (g->c % GCAM_BLOCK != 0), height, width, GCAM_BLOCK};
-    size_t bytes;
-    if (!gcam_size_product(plain, 3, &operands->in[0]) || !gcam_size_product(packed, 4, &operands->out[0])
-        || !gcam_size_mul(operands->out[0], sizeof(double), &bytes)) {
+    if (!gcam_size_product(plain, 3, &operands->in[0]) || !gcam_size_elements(packed, 4, &operands->out[0])) {
         return GCAM_E_SIZE;
     }
     g->taps = height * width;
@@ -44,9 +42,7 @@ read_geom(gcam_blocked_depthwise_geom *g, gcam_reader *reader, size_t *in, size_
     }
     GCAM_TRY(gcam_check_window(&g->window, g->in.h, g->in.w, g->out.h, g->out.w));
     const ptrdiff_t sizes[] = {g->in.blocks, g->window.kernel[0], g->window.kernel[1], GCAM_BLOCK};
-    size_t bytes;
-    return gcam_size_product(sizes, 4, packed) && gcam_size_mul(*packed, sizeof(double), &bytes) ? GCAM_OK
-                                                                                                 : GCAM_E_SIZE;
+    return gcam_size_elements(sizes, 4, packed) ? GCAM_OK : GCAM_E_SIZE;
 }
 
 gcam_status

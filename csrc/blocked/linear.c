@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "ops/unary.h"
-
 static gcam_status
 geom_init(gcam_linear_geom *g, const gcam_attributes *attributes, size_t *packed)
 {
@@ -13,34 +11,24 @@ geom_init(gcam_linear_geom *g, const gcam_attributes *attributes, size_t *packed
     g->k = gcam_read_int(&reader);
     g->m = gcam_read_int(&reader);
     g->transposed = gcam_read_int(&reader);
-    gcam_epilogue *e = &g->epilogue;
-    e->op = gcam_read_int(&reader);
-    e->has_bias = gcam_read_int(&reader);
-    e->has_residual = gcam_read_int(&reader);
-    e->alpha = gcam_read_real(&reader);
-    e->beta = gcam_read_real(&reader);
+    GCAM_TRY(gcam_read_finish(&reader, &g->epilogue));
     GCAM_TRY(gcam_reader_finish(&reader));
     if (g->rows < 1 || g->k < 1 || g->m < 1 || g->k % GCAM_BLOCK != 0 || g->m % GCAM_BLOCK != 0) {
         return GCAM_E_DIMENSION;
     }
-    if (e->op < -1 || e->op >= GCAM_UNARY_OPS || (e->has_bias & ~(ptrdiff_t)1) || (e->has_residual & ~(ptrdiff_t)1)
-        || (g->transposed & ~(ptrdiff_t)1)) {
+    if (g->transposed & ~(ptrdiff_t)1) {
         return GCAM_E_CODE;
     }
     const ptrdiff_t channels = attributes->tile.channels, tiles = (g->m - 1) / channels + 1;
     const ptrdiff_t sizes[] = {tiles, channels, g->k};
-    size_t bytes;
-    return gcam_size_product(sizes, 3, packed) && gcam_size_mul(*packed, sizeof(double), &bytes) ? GCAM_OK
-                                                                                                 : GCAM_E_SIZE;
+    return gcam_size_elements(sizes, 3, packed) ? GCAM_OK : GCAM_E_SIZE;
 }
 
 static gcam_status
 matrix(ptrdiff_t rows, ptrdiff_t columns, size_t *elements)
 {
     const ptrdiff_t sizes[] = {rows, columns};
-    size_t bytes;
-    return gcam_size_product(sizes, 2, elements) && gcam_size_mul(*elements, sizeof(double), &bytes) ? GCAM_OK
-                                                                                                     : GCAM_E_SIZE;
+    return gcam_size_elements(sizes, 2, elements) ? GCAM_OK : GCAM_E_SIZE;
 }
 
 gcam_status

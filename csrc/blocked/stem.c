@@ -13,8 +13,7 @@ packed_size(ptrdiff_t k, ptrdiff_t c, ptrdiff_t height, ptrdiff_t width, ptrdiff
         return GCAM_E_KERNEL;
     }
     const ptrdiff_t sizes[] = {k / GCAM_BLOCK + (k % GCAM_BLOCK != 0), GCAM_BLOCK, c, height, width};
-    size_t bytes;
-    if (!gcam_size_product(sizes, 5, packed) || !gcam_size_mul(*packed, sizeof(double), &bytes)) {
+    if (!gcam_size_elements(sizes, 5, packed)) {
         return GCAM_E_SIZE;
     }
     *depth = c * height * width;
@@ -58,9 +57,7 @@ gcam_blocked_stem_output_init(void *geom, const gcam_attributes *attributes, gca
     g->rows = (GCAM_STEM_ROWS - 1) * window->stride[0] + (window->kernel[0] - 1) * window->dilation[0] + 1;
     g->cells = g->w + window->pad_lo[1] + window->pad_hi[1];
     const ptrdiff_t scratch[] = {g->c, g->rows, g->cells, sizeof(double)};
-    size_t bytes;
-    return gcam_size_product(x, 4, &operands->in[0]) && gcam_size_mul(operands->in[0], sizeof(double), &bytes)
-                   && gcam_size_product(scratch, 4, &operands->scratch_bytes)
+    return gcam_size_elements(x, 4, &operands->in[0]) && gcam_size_product(scratch, 4, &operands->scratch_bytes)
                ? GCAM_OK
                : GCAM_E_SIZE;
 }

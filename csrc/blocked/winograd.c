@@ -20,13 +20,12 @@ element_bytes(const gcam_attributes *attributes)
 static gcam_status
 packed_elements(ptrdiff_t rows, ptrdiff_t column_blocks, size_t *elements)
 {
-    size_t padded, bytes;
+    size_t padded;
     if (!gcam_size_round_up((size_t)rows, GCAM_WINOGRAD_ROWS, &padded)) {
         return GCAM_E_SIZE;
     }
     const ptrdiff_t sizes[] = {GCAM_WINOGRAD_POINTS, (ptrdiff_t)padded, column_blocks, GCAM_BLOCK};
-    return gcam_size_product(sizes, 4, elements) && gcam_size_mul(*elements, sizeof(double), &bytes) ? GCAM_OK
-                                                                                                     : GCAM_E_SIZE;
+    return gcam_size_elements(sizes, 4, elements) ? GCAM_OK : GCAM_E_SIZE;
 }
 
 gcam_status

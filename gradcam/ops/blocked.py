@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from gradcam.ops import pool
 from gradcam.ops._call import Attributes
+from gradcam.ops.unary import UNARY
 
 __all__ = [
     "BLOCK",
     "Blocked",
-    "blocked_conv_attributes",
     "Window",
+    "conv_attributes",
     "copy_attributes",
     "depthwise_attributes",
     "depthwise_grad_attributes",
     "epilogue",
+    "function_code",
     "max_pool_grad_attributes",
     "pool_attributes",
     "scale_attributes",
@@ -59,28 +61,14 @@ class Blocked:
         return Attributes(self.ints)
 
 
+def function_code(name: str | None) -> int:
+    """Code of an elementwise function in an epilogue."""
+    return -1 if name is None else UNARY[name]
+
+
 def epilogue(code: int = -1, *, bias: bool = False, residual: Blocked | None = None) -> tuple[int, ...]:
     """Integer attributes of an epilogue: code of the elementwise function (-1: none), operands."""
     return (code, int(bias), int(residual is not None), *(residual.ints if residual is not None else ()))
-
-
-def blocked_conv_attributes(
-    source: Blocked,
-    result: Blocked,
-    kernel: tuple[int, int],
-    *,
-    stride: tuple[int, int] = (1, 1),
-    pad: tuple[int, int] = (0, 0),
-    dilation: tuple[int, int] = (1, 1),
-    groups: int = 1,
-    gradient: bool = False,
-    finish: tuple[int, ...] = (-1, 0, 0),
-    alpha: float = 0.0,
-    beta: float = 0.0,
-) -> Attributes:
-    """Attributes of `blocked_conv_pack` and `blocked_conv_output` (`csrc/blocked/conv.h`); `finish` is an `epilogue`."""
-    window = (groups, *kernel, *stride, *pad, *dilation, int(gradient))
-    return Attributes((*source.ints, *result.ints, *window, *finish), (alpha, beta))
 
 
 def copy_attributes(x: Blocked, y: Blocked, to: int = 0) -> Attributes:
@@ -108,6 +96,21 @@ class Window:
         reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
         lo, hi = ((reach[0] - pad[0], reach[1] - pad[1]) for pad in (self.pad_lo, self.pad_hi))
         return Window(self.kernel, self.stride, lo, hi, self.dilation)
+
+
+def conv_attributes(
+    source: Blocked,
+    result: Blocked,
+    window: Window,
+    finish: Sequence[int] | None = None,
+    parameters: tuple[float, float] = (0.0, 0.0),
+    *,
+    groups: int = 1,
+    gradient: bool = False,
+) -> Attributes:
+    """Attributes of `blocked_conv_pack` and `blocked_conv_output` (`csrc/blocked/conv.h`); otherwise as `depthwise_attributes`."""
+    window_ints = (groups, int(gradient), *window.ints)
+    return Attributes((*source.ints, *result.ints, *window_ints, *(epilogue() if finish is None else finish)), parameters)
 
 
 def depthwise_attributes(

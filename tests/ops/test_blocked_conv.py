@@ -8,8 +8,9 @@ from ops.blocks import from_blocked, to_blocked
 
 from gradcam import _core
 from gradcam.ops import _call
-from gradcam.ops.blocked import BLOCK, Blocked, blocked_conv_attributes, epilogue
-from gradcam.ops.conv import conv, conv_attributes, conv_output_shape
+from gradcam.ops.blocked import BLOCK, Blocked, Window, conv_attributes, epilogue
+from gradcam.ops.conv import conv, conv_output_shape
+from gradcam.ops.conv import conv_attributes as plain_attributes
 from gradcam.ops.unary import UNARY
 
 SPARE = 7.5  # what readers must not let through
@@ -48,9 +49,7 @@ def forward(
     source = Blocked(*x.shape, ends[0][0] + t, ends[1][0] + left, ends[0][1] + b, ends[1][1] + r)
     result, other = Blocked(*shape, *extra), Blocked(*shape, 1, 0, 2, 1)
     finish = epilogue(-1 if finish is None else UNARY[finish], bias=bias is not None, residual=None if residual is None else other)
-    attributes = blocked_conv_attributes(
-        source, result, w.shape[2:], stride=stride, pad=lo, dilation=dilation, groups=groups, finish=finish, alpha=alpha, beta=beta
-    )
+    attributes = conv_attributes(source, result, Window(w.shape[2:], stride, lo, hi, dilation), finish, (alpha, beta), groups=groups)
     return run(
         attributes, to_blocked(x, source, SPARE), w, bias, None if residual is None else to_blocked(residual, other, SPARE), result, workers
     )
@@ -73,21 +72,19 @@ def gradient(dy, w, x_shape, stride, lo, hi, dilation, groups, workers=1):
         *(int(a) + 9 for a in (0, 0)),
     )
     result = Blocked(*x_shape, 0, 1, 0, 1)
-    attributes = blocked_conv_attributes(
-        source, result, w.shape[2:], stride=stride, pad=lo, dilation=dilation, groups=groups, gradient=True, finish=epilogue()
-    )
+    attributes = conv_attributes(source, result, Window(w.shape[2:], stride, lo, hi, dilation), groups=groups, gradient=True)
     return run(attributes, to_blocked(dy, source, SPARE), w, None, None, result, workers)
 
 
 def naive(x, w, bias, stride, lo, hi, dilation, groups):
     options = {"stride": stride, "pad_lo": lo, "pad_hi": hi, "dilation": dilation}
-    attributes = conv_attributes(x.shape, w.shape, **options, groups=groups, has_bias=bias is not None)
+    attributes = plain_attributes(x.shape, w.shape, **options, groups=groups, has_bias=bias is not None)
     return _call.call("conv_output_naive", attributes, [x, w, bias], [conv_output_shape(x.shape, w.shape, **options)])[0]
 
 
 def naive_grad(dy, w, x_shape, stride, lo, hi, dilation, groups):
     options = {"stride": stride, "pad_lo": lo, "pad_hi": hi, "dilation": dilation}
-    attributes = conv_attributes(x_shape, w.shape, **options, groups=groups, has_bias=False, gradient=True)
+    attributes = plain_attributes(x_shape, w.shape, **options, groups=groups, has_bias=False, gradient=True)
     return _call.call("conv_input_grad_naive", attributes, [dy, w], [x_shape])[0]
 
 
@@ -112,6 +109,17 @@ def test_gradient_on_small_integers_is_exact(isa, seed, dtype):
     dy = integers(conv_output_shape(shape, w_shape, stride=stride, pad_lo=lo, pad_hi=hi, dilation=dilation), dtype)
     dx = gradient(dy, w, shape, stride, lo, hi, dilation, groups, workers=seed % 4 + 1)
     np.testing.assert_array_equal(dx, naive_grad(dy, w, shape, stride, lo, hi, dilation, groups))
+
+
+@pytest.mark.parametrize("stride", [(9, 2), (50, 50), (10**6, 10**6)])
+@pytest.mark.parametrize("size", [(8, 8), (3, 20)])
+def test_strides_longer_than_the_picture(isa, stride, size):
+    shape, w = (1, 32, *size), integers((48, 32, 2, 3), "float32", 1)
+    window = (stride, (1, 0), (0, 2), (1, 1), 1)
+    x = integers(shape, "float32")
+    dy = integers(conv_output_shape(shape, w.shape, stride=stride, pad_lo=(1, 0), pad_hi=(0, 2), dilation=(1, 1)), "float32", 2)
+    np.testing.assert_array_equal(forward(x, w, None, *window), naive(x, w, None, *window))
+    np.testing.assert_array_equal(gradient(dy, w, shape, *window, workers=2), naive_grad(dy, w, shape, *window))
 
 
 WINDOW = ((1, 1), (1, 1), (1, 1), (1, 1), 1)
@@ -174,10 +182,11 @@ def test_nan_reaches_its_windows_and_no_other(isa):
     assert np.isfinite(np.delete(y[0].reshape(16, -1), [6 * i + j for i in (1, 2, 3) for j in (1, 2, 3)], axis=1)).all()
 
 
-def bad(**changes):
-    source, result = Blocked(1, 32, 8, 8, 1, 1, 1, 1), Blocked(1, 32, 8, 8)
-    options = {"source": source, "result": result, "kernel": (3, 3), "pad": (1, 1), "finish": epilogue()} | changes
-    return blocked_conv_attributes(**options)
+SOURCE, RESULT = Blocked(1, 32, 8, 8, 1, 1, 1, 1), Blocked(1, 32, 8, 8)
+
+
+def bad(source=SOURCE, result=RESULT, finish=None, groups=1, kernel=(3, 3), pad=(1, 1), **window):
+    return conv_attributes(source, result, Window(kernel, pad_lo=pad, pad_hi=(1, 1), **window), finish, groups=groups)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from gradcam.graph.ir import Node, Shape
 from gradcam.graph.operators import operator
 from gradcam.ops._call import Attributes
 from gradcam.ops.blocked import (
-    blocked_conv_attributes,
+    conv_attributes,
     copy_attributes,
     depthwise_attributes,
     depthwise_grad_attributes,
     epilogue,
+    function_code,
     max_pool_grad_attributes,
     pool_attributes,
     scale_attributes,
@@ -24,7 +25,6 @@ from gradcam.ops.blocked import (
     winograd_attributes,
     winograd_pack_attributes,
 )
-from gradcam.ops.unary import UNARY
 
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
@@ -87,7 +87,7 @@ class BlockedConv(Blocking):
         x, w, b, residual = node.inputs
         assert w is not None
         a = node.attrs
-        finish = epilogue(-1 if a["function"] is None else UNARY[a["function"]], bias=b is not None, residual=a["residual"])
+        finish = epilogue(function_code(a["function"]), bias=b is not None, residual=a["residual"])
         name, pack, attributes, key = _ALGORITHMS[a["algorithm"]](a, finish, (a["alpha"], a["beta"]))
         packed = p.packed(f"blocked_{name}_pack", pack, w, key)
         p.step(f"blocked_{name}_output", attributes, (x, packed, b, residual), node.outputs)
@@ -98,14 +98,12 @@ _Kernel = tuple[str, Attributes, Attributes, tuple[int, ...]]
 
 
 def _direct(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, float]) -> _Kernel:
-    window = a["window"]
-    options = {"stride": window.stride, "pad": window.pad_lo, "dilation": window.dilation, "groups": a["groups"], "gradient": a["gradient"]}
-    attributes = blocked_conv_attributes(
-        a["source"], a["result"], window.kernel, **options, finish=finish, alpha=parameters[0], beta=parameters[1]
-    )
-    key = (a["source"].c, a["result"].c, a["groups"], *window.kernel, int(a["gradient"]))
-    # The gradient's packs hold the taps class by class, which the whole window decides.
-    return "conv", attributes, attributes, key if not a["gradient"] else (*key, *window.ints)
+    source, result, window, groups, gradient = (a[name] for name in ("source", "result", "window", "groups", "gradient"))
+    attributes = conv_attributes(source, result, window, finish, parameters, groups=groups, gradient=gradient)
+    key = (source.c, result.c, groups, int(gradient), *window.kernel)
+    if gradient:  # packs hold the taps class by class: the whole window decides, and whether all classes have pixels
+        key = (*key, *window.ints, *(min(pair) for pair in zip(window.stride, (result.h, result.w), strict=True)))
+    return "conv", attributes, attributes, key
 
 
 def _depthwise(a: dict[str, Any], finish: tuple[int, ...], parameters: tuple[float, float]) -> _Kernel:
@@ -150,29 +148,6 @@ class BlockedDepthwiseGrad(Blocking):
         pack = Attributes((a["source"].c, *a["window"].kernel, 0))
         packed = p.packed("blocked_depthwise_pack", pack, w, pack.ints)
         p.step("blocked_depthwise_input_grad", depthwise_grad_attributes(a["result"], a["source"], a["window"]), (dy, packed), node.outputs)
-
-
-@operator("Linear", learned=True)
-class Linear:
-    """f(x W + b + residual) of float32 rows and constant weights, plain on both sides: inputs x, w, b, residual."""
-
-    @staticmethod
-    def shape(node: Node) -> Shape:
-        x, w = node.inputs[:2]
-        assert x is not None
-        assert w is not None
-        return (*x.shape[:-1], w.shape[0 if node.attrs["trans_b"] else 1])
-
-    @staticmethod
-    def lower(node: Node, p: PlanBuilder) -> None:
-        x, w, b, residual = node.inputs
-        assert w is not None
-        a, y = node.attrs, node.outputs[0]
-        m = y.shape[-1]
-        rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
-        code = -1 if a["function"] is None else UNARY[a["function"]]
-        attributes = Attributes((rows, k, m, transposed, code, int(b is not None), int(residual is not None)), (a["alpha"], a["beta"]))
-        p.step("linear_output", attributes, (x, p.packed("linear_pack", attributes, w, (k, m, transposed)), b, residual), node.outputs)
 
 
 def _define_pool(op: str, kernel: str) -> None:

@@ -11,6 +11,8 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import Mixes, operator
+from gradcam.ops._call import Attributes
+from gradcam.ops.blocked import function_code
 from gradcam.ops.matmul import matmul_attributes, matmul_shape
 
 if TYPE_CHECKING:
@@ -79,6 +81,29 @@ class MatMul:
         a, b = _pair(node)
         attributes = matmul_attributes(a.shape, b.shape, trans_a=node.attrs["trans_a"], trans_b=node.attrs["trans_b"])
         p.step("matmul_output", attributes, node.inputs, node.outputs)
+
+
+@operator("Linear", learned=True)
+class Linear:
+    """f(x W + b + residual) of float32 rows and constant weights, plain on both sides: inputs x, w, b, residual."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        x, w = node.inputs[:2]
+        assert x is not None
+        assert w is not None
+        return (*x.shape[:-1], w.shape[0 if node.attrs["trans_b"] else 1])
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x, w, b, residual = node.inputs
+        assert w is not None
+        a, y = node.attrs, node.outputs[0]
+        m = y.shape[-1]
+        rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
+        ints = (rows, k, m, transposed, function_code(a["function"]), int(b is not None), int(residual is not None))
+        attributes = Attributes(ints, (a["alpha"], a["beta"]))
+        p.step("linear_output", attributes, (x, p.packed("linear_pack", attributes, w, (k, m, transposed)), b, residual), node.outputs)
 
 
 @onnx_form("MatMul")
