@@ -99,6 +99,10 @@ class Builder:
         """Return factor * x."""
         return x if factor == 1 else self.emit("Affine", x, alpha=float(factor), beta=0.0)
 
+    def unary(self, op: str, x: Value, alpha: float = 0.0, beta: float = 0.0) -> Value:
+        """Return f(x) of the elementwise function `op`."""
+        return self.emit(op, x, alpha=float(alpha), beta=float(beta))
+
     def unary_grad(self, op: str, x: Value, dy: Value, alpha: float = 0.0, beta: float = 0.0) -> Value:
         """Return f'(x) dy of the elementwise function `op`."""
         return self.emit("UnaryGrad", x, dy, function=op, alpha=alpha, beta=beta)

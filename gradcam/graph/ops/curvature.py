@@ -33,22 +33,18 @@ def binary_curvature(function: str, operand: str, a: Value, b: Value, p: Value, 
 # One array -----------------------------------------------------------------------------------------------------------
 
 
-def _apply(g: Builder, op: str, x: Value, alpha: float = 0.0, beta: float = 0.0) -> Value:
-    return g.emit(op, x, alpha=float(alpha), beta=float(beta))
-
-
 def _bounded(g: Builder, x: Value) -> Value:
-    return _apply(g, "Clip", x, -FAR, FAR)
+    return g.unary("Clip", x, -FAR, FAR)
 
 
 def _sigmoid(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """-tanh(x / 2) times the slope."""
-    return g.unary_grad("Sigmoid", x, g.scale(g.mul(p, _apply(g, "Tanh", g.scale(x, 0.5))), -1))
+    return g.unary_grad("Sigmoid", x, g.scale(g.mul(p, g.unary("Tanh", g.scale(x, 0.5))), -1))
 
 
 def _tanh(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """-2 tanh(x) times the slope."""
-    return g.unary_grad("Tanh", x, g.scale(g.mul(p, _apply(g, "Tanh", x)), -2))
+    return g.unary_grad("Tanh", x, g.scale(g.mul(p, g.unary("Tanh", x)), -2))
 
 
 def _hard_swish(x: Value, p: Value, g: Builder, alpha: float) -> Value:
@@ -74,16 +70,16 @@ def _erf(x: Value, p: Value, g: Builder, alpha: float) -> Value:
 def _gelu(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """(2 - x^2) phi(x), phi the normal density: erf'(z) (1 - z^2) / sqrt(2) at z = x / sqrt(2)."""
     z = g.scale(_bounded(g, x), sqrt(0.5))
-    return g.unary_grad("Erf", z, g.mul(p, _apply(g, "Affine", g.mul(z, z), -sqrt(0.5), sqrt(0.5))))
+    return g.unary_grad("Erf", z, g.mul(p, g.unary("Affine", g.mul(z, z), -sqrt(0.5), sqrt(0.5))))
 
 
 def _gelu_tanh(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """s'(u) (2 u' + x u'' - x u'^2 tanh(u / 2)) for x s(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3), s the sigmoid."""
     x, linear = _bounded(g, x), 2 * sqrt(2 / pi)
     cubic, square = linear * 0.044715, g.mul(x, x)
-    u, slope = g.mul(x, _apply(g, "Affine", square, cubic, linear)), _apply(g, "Affine", square, 3 * cubic, linear)
-    bend = g.mul(g.mul(x, g.mul(slope, slope)), _apply(g, "Tanh", g.scale(u, 0.5)))
-    return g.unary_grad("Sigmoid", u, g.mul(p, g.sub(_apply(g, "Affine", square, 12 * cubic, 2 * linear), bend)))
+    u, slope = g.mul(x, g.unary("Affine", square, cubic, linear)), g.unary("Affine", square, 3 * cubic, linear)
+    bend = g.mul(g.mul(x, g.mul(slope, slope)), g.unary("Tanh", g.scale(u, 0.5)))
+    return g.unary_grad("Sigmoid", u, g.mul(p, g.sub(g.unary("Affine", square, 12 * cubic, 2 * linear), bend)))
 
 
 def _exp(x: Value, p: Value, g: Builder, alpha: float) -> Value:
@@ -107,50 +103,50 @@ def _reciprocal(x: Value, p: Value, g: Builder, alpha: float) -> Value:
 
 def _softsign(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """-2 sign(x) / (1 + |x|) times the slope."""
-    signed, steep = g.mul(p, _apply(g, "Sign", x)), _apply(g, "Affine", _apply(g, "Abs", x), 1.0, 1.0)
+    signed, steep = g.mul(p, g.unary("Sign", x)), g.unary("Affine", g.unary("Abs", x), 1.0, 1.0)
     return g.unary_grad("Softsign", x, g.scale(g.emit("Div", signed, steep), -2))
 
 
 def _mish(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """Of x w: w' (2 + x (1 + s - 4 s / q)) with w' = 4 s t^2 / q^2, s and t the sigmoids of x and -x, q = 1 + t^2."""
-    s, t = _apply(g, "Sigmoid", x), _apply(g, "Sigmoid", g.scale(x, -1))
-    q = _apply(g, "Affine", g.mul(t, t), 1.0, 1.0)
-    bend = _apply(g, "Affine", g.mul(_bounded(g, x), g.sub(_apply(g, "Affine", s, 1.0, 1.0), g.emit("Div", g.scale(s, 4), q))), 1.0, 2.0)
+    s, t = g.unary("Sigmoid", x), g.unary("Sigmoid", g.scale(x, -1))
+    q = g.unary("Affine", g.mul(t, t), 1.0, 1.0)
+    bend = g.unary("Affine", g.mul(_bounded(g, x), g.sub(g.unary("Affine", s, 1.0, 1.0), g.emit("Div", g.scale(s, 4), q))), 1.0, 2.0)
     return g.unary_grad("Sigmoid", x, g.mul(p, g.mul(bend, g.emit("Div", g.scale(t, 4), g.mul(q, q)))))
 
 
 def _silu(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """S' (2 - x tanh(x / 2)), s the sigmoid."""
-    bend = g.mul(_bounded(g, x), _apply(g, "Tanh", g.scale(x, -0.5)))
-    return g.unary_grad("Sigmoid", x, g.mul(p, _apply(g, "Affine", bend, 1.0, 2.0)))
+    bend = g.mul(_bounded(g, x), g.unary("Tanh", g.scale(x, -0.5)))
+    return g.unary_grad("Sigmoid", x, g.mul(p, g.unary("Affine", bend, 1.0, 2.0)))
 
 
 def _sin(x: Value, p: Value, g: Builder, alpha: float) -> Value:
-    return g.scale(g.mul(p, _apply(g, "Sin", x)), -1)
+    return g.scale(g.mul(p, g.unary("Sin", x)), -1)
 
 
 def _cos(x: Value, p: Value, g: Builder, alpha: float) -> Value:
-    return g.scale(g.mul(p, _apply(g, "Cos", x)), -1)
+    return g.scale(g.mul(p, g.unary("Cos", x)), -1)
 
 
 def _tan(x: Value, p: Value, g: Builder, alpha: float) -> Value:
     """2 tan(x) times the slope."""
-    return g.unary_grad("Tan", x, g.scale(g.mul(p, _apply(g, "Tan", x)), 2))
+    return g.unary_grad("Tan", x, g.scale(g.mul(p, g.unary("Tan", x)), 2))
 
 
 def _sinh(x: Value, p: Value, g: Builder, alpha: float) -> Value:
-    return g.mul(p, _apply(g, "Sinh", x))
+    return g.mul(p, g.unary("Sinh", x))
 
 
 def _cosh(x: Value, p: Value, g: Builder, alpha: float) -> Value:
-    return g.mul(p, _apply(g, "Cosh", x))
+    return g.mul(p, g.unary("Cosh", x))
 
 
 def _arc(function: str, factor: float, square: float) -> Callable[[Value, Value, Builder, float], Value]:
     """Return the rule: factor x / (1 + square x^2) times the slope."""
 
     def rule(x: Value, p: Value, g: Builder, alpha: float) -> Value:
-        below = _apply(g, "Affine", g.mul(x, x), square, 1.0)
+        below = g.unary("Affine", g.mul(x, x), square, 1.0)
         return g.unary_grad(function, x, g.scale(g.emit("Div", g.mul(p, x), below), factor))
 
     return rule
@@ -160,7 +156,7 @@ def _far_arc(function: str, factor: float) -> Callable[[Value, Value, Builder, f
     """Return the rule: factor x / (1 + x^2) times the slope, as factor / (x + 1/x), which does not overflow."""
 
     def rule(x: Value, p: Value, g: Builder, alpha: float) -> Value:
-        below = g.add(x, _apply(g, "Reciprocal", x))
+        below = g.add(x, g.unary("Reciprocal", x))
         return g.unary_grad(function, x, g.scale(g.emit("Div", p, below), factor))
 
     return rule

@@ -12,13 +12,9 @@ from gradcam.graph.ir import Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 
 
-def _apply(g: Builder, op: str, x: Value, alpha: float = 0.0, beta: float = 0.0) -> Value:
-    return g.emit(op, x, alpha=alpha, beta=beta)
-
-
 def _inverse_root(g: Builder, square: Value, epsilon: float) -> Value:
     """1 / sqrt(square + epsilon)."""
-    return _apply(g, "Reciprocal", _apply(g, "Sqrt", _apply(g, "Affine", square, 1.0, epsilon)))
+    return g.unary("Reciprocal", g.unary("Sqrt", g.unary("Affine", square, 1.0, epsilon)))
 
 
 def _centred(g: Builder, x: Value, axes: Sequence[int]) -> tuple[Value, Value, Value]:
@@ -108,7 +104,7 @@ def mean_variance_normalization(node: OnnxNode, inputs: Inputs, g: Builder) -> V
     x = node.required(inputs, 0)
     axes = sorted({node.axis(int(a), len(x.shape)) for a in node.attrs.get("axes", (0, 2, 3))})
     deviation, _, variance = _centred(g, x, axes)
-    return g.emit("Div", deviation, _apply(g, "Affine", _apply(g, "Sqrt", variance), 1.0, 1e-9))
+    return g.emit("Div", deviation, g.unary("Affine", g.unary("Sqrt", variance), 1.0, 1e-9))
 
 
 @onnx_form("LpNormalization")
@@ -118,9 +114,9 @@ def lp_normalization(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     axis = node.axis(int(node.attrs.get("axis", -1)), len(x.shape))
     if p not in (1, 2):
         raise node.bad(f"attribute 'p': expected 1 or 2, got {p}")
-    total = g.sum(_apply(g, "Abs", x) if p == 1 else g.mul(x, x), (axis,), keepdims=True)
-    norm = _apply(g, "Clip", total, float(np.finfo(g.real).tiny), np.inf)
-    return g.emit("Div", g.mul(x, _apply(g, "Sign", total)), norm if p == 1 else _apply(g, "Sqrt", norm))
+    total = g.sum(g.unary("Abs", x) if p == 1 else g.mul(x, x), (axis,), keepdims=True)
+    norm = g.unary("Clip", total, float(np.finfo(g.real).tiny), np.inf)
+    return g.emit("Div", g.mul(x, g.unary("Sign", total)), norm if p == 1 else g.unary("Sqrt", norm))
 
 
 @onnx_form("LRN")
@@ -135,5 +131,5 @@ def local_response_normalization(node: OnnxNode, inputs: Inputs, g: Builder) -> 
     rows = g.reshape(g.mul(x, x), (x.shape[0], 1, x.shape[1], prod(x.shape[2:])))
     window = {"kernel": (size, 1), "stride": (1, 1), "pad_lo": ((size - 1) // 2, 0), "pad_hi": (size // 2, 0), "dilation": (1, 1)}
     mean = g.reshape(g.emit("AveragePool", rows, ceil_mode=False, count_include_pad=True, **window), x.shape)
-    base = _apply(g, "Affine", mean, float(node.attrs.get("alpha", 1e-4)), float(node.attrs.get("bias", 1.0)))
+    base = g.unary("Affine", mean, float(node.attrs.get("alpha", 1e-4)), float(node.attrs.get("bias", 1.0)))
     return g.emit("Div", x, g.emit("Pow", base, g.constant(float(node.attrs.get("beta", 0.75)))))

@@ -13,26 +13,23 @@ from numpy.typing import NDArray
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
+from gradcam.graph.ops.reduce import reduced_axes
 
 Axes = list[int]
-
-
-def _apply(g: Builder, op: str, x: Value, alpha: float = 0.0, beta: float = 0.0) -> Value:
-    return g.emit(op, x, alpha=alpha, beta=beta)
 
 
 def _norm(g: Builder, x: Value, axes: Axes) -> Value:
     """Root of the sum of squares; 0, with gradient 0, where that is 0."""
     total = g.sum(g.mul(x, x), axes, keepdims=True)
-    root = _apply(g, "Sqrt", _apply(g, "Clip", total, float(np.finfo(g.real).tiny), np.inf))
-    return g.mul(root, _apply(g, "Sign", total))
+    root = g.unary("Sqrt", g.unary("Clip", total, float(np.finfo(g.real).tiny), np.inf))
+    return g.mul(root, g.unary("Sign", total))
 
 
 def _log_sum_exp(g: Builder, x: Value, axes: Axes) -> Value:
     """With the largest number taken out, where it is finite."""
     limit = float(np.finfo(g.real).max)
-    largest = _apply(g, "Clip", g.reduce("ReduceMax", x, axes, True), -limit, limit)
-    return g.add(_apply(g, "Log", g.sum(_apply(g, "Exp", g.sub(x, largest)), axes, keepdims=True)), largest)
+    largest = g.unary("Clip", g.reduce("ReduceMax", x, axes, True), -limit, limit)
+    return g.add(g.unary("Log", g.sum(g.unary("Exp", g.sub(x, largest)), axes, keepdims=True)), largest)
 
 
 def _product(g: Builder, x: Value, axes: Axes) -> Value:
@@ -57,10 +54,10 @@ def _product(g: Builder, x: Value, axes: Axes) -> Value:
 
 
 _FORMS: dict[str, Callable[[Builder, Value, Axes], Value]] = {
-    "ReduceL1": lambda g, x, axes: g.sum(_apply(g, "Abs", x), axes, keepdims=True),
+    "ReduceL1": lambda g, x, axes: g.sum(g.unary("Abs", x), axes, keepdims=True),
     "ReduceL2": _norm,
     "ReduceSumSquare": lambda g, x, axes: g.sum(g.mul(x, x), axes, keepdims=True),
-    "ReduceLogSum": lambda g, x, axes: _apply(g, "Log", g.sum(x, axes, keepdims=True)),
+    "ReduceLogSum": lambda g, x, axes: g.unary("Log", g.sum(x, axes, keepdims=True)),
     "ReduceLogSumExp": _log_sum_exp,
     "ReduceProd": _product,
 }
@@ -77,11 +74,7 @@ _NUMPY: dict[str, Callable[[NDArray[Any], tuple[int, ...]], Any]] = {
 @onnx_form(*_FORMS)
 def reduction(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
     """Axes as for ReduceSum; no axes with noop_with_empty_axes mean each element for itself."""
-    x = node.required(inputs, 0)
-    given = node.ints(inputs, 1, "axes")
-    if not given and not node.attrs.get("noop_with_empty_axes", 0):
-        given = tuple(range(len(x.shape)))
-    axes = sorted({node.axis(a, len(x.shape)) for a in given or ()})
+    x, axes = node.required(inputs, 0), reduced_axes(node, inputs)
     if x.data is not None:
         with np.errstate(divide="ignore"):
             y = g.constant(np.asarray(_NUMPY[node.op_type](x.data, tuple(axes))).astype(x.data.dtype))

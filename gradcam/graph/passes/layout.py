@@ -20,8 +20,7 @@ _KEEP_ZERO = frozenset(
 )
 """Elementwise functions that leave the zeros of a border zero."""
 _UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
-_SMOOTH_GRADIENTS = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
-"""Functions whose derivative at 0 is finite."""
+"""Elementwise functions that are finite at 0, which spare channels hold, with their derivative."""
 _BINARY = ("Add", "Sub", "Mul")
 _NO_FUNCTION = {"function": None, "alpha": 0.0, "beta": 0.0}
 NONE: Border = (0, 0, 0, 0)
@@ -94,7 +93,7 @@ class _Layouts:
 
     def scale(self, node: Node) -> Any:
         """A product: with one number per channel, or of two tensors."""
-        x, factor = sorted((v for v in node.inputs if v is not None), key=lambda v: -v.size)
+        x, factor = _by_size(node)
         shape = node.outputs[0].shape
         if x in self.made and len(shape) == 4 and x.shape == shape and factor.shape == (*shape[:2], 1, 1) and factor.size < x.size:
             return node
@@ -240,7 +239,7 @@ class _Layouts:
             return
         result = self.tensor(y)
         if node.op == "Mul":
-            x, factor = sorted((v for v in node.inputs if v is not None), key=lambda v: -v.size)
+            x, factor = _by_size(node)
             self._to_plain(factor)
             found, tensor = self.blocked(x)
             value = self._add("BlockedScale", (found, factor), y.name, result, source=tensor)
@@ -272,12 +271,20 @@ def _first(node: Node) -> Value:
     return node.inputs[0]
 
 
+def _by_size(node: Node) -> tuple[Value, Value]:
+    """The larger operand of a product, and the other."""
+    a, b = node.inputs
+    assert a is not None
+    assert b is not None
+    return (b, a) if b.size > a.size else (a, b)
+
+
 def _widest(a: Border, b: Border) -> Border:
     return max(a[0], b[0]), max(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def _is_elementwise(node: Node) -> bool:
-    return node.op != "UnaryGrad" or node.attrs["function"] in _SMOOTH_GRADIENTS
+    return node.op != "UnaryGrad" or node.attrs["function"] in _UNARY
 
 
 def _is_per_channel(value: Value, shape: Shape) -> bool:
