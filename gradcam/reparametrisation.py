@@ -81,7 +81,8 @@ def reparametrise(model: Model, layer: str, shift: ArrayLike | None = None, scal
     shapes = {v.name: v.shape for v in nominal.graph.inputs}
     source = _Walk(model._source, shapes).run(layer, value.name, factor, offset)
     origin = None if model._origin is None else partial(_again, model._origin, layer, shift, scale)
-    new = Model(source, labels=model.labels, max_bytes=model._session.max_bytes, origin=origin)
+    winograd = "winograd" not in model._session.without
+    new = Model(source, labels=model.labels, max_bytes=model._session.max_bytes, origin=origin, winograd=winograd)
     new.preprocess = model.preprocess
     return new
 
