@@ -47,6 +47,12 @@ class Node:
     outputs: tuple[Value, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
 
+    def input(self, place: int) -> Value:
+        """An input that is not optional."""
+        value = self.inputs[place]
+        assert value is not None
+        return value
+
     def __repr__(self) -> str:
         return f"{', '.join(o.name for o in self.outputs)} = {self.op}({', '.join('-' if i is None else i.name for i in self.inputs)})"
 

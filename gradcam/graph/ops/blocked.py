@@ -84,12 +84,11 @@ class BlockedConv(Blocking):
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        x, w, b, residual = node.inputs
-        assert w is not None
+        x, _, b, residual = node.inputs
         a = node.attrs
         finish = epilogue(function_code(a["function"]), bias=b is not None, residual=a["residual"])
         name, pack, attributes, key = _ALGORITHMS[a["algorithm"]](a, finish, (a["alpha"], a["beta"]))
-        packed = p.packed(f"blocked_{name}_pack", pack, w, key)
+        packed = p.packed(f"blocked_{name}_pack", pack, node.input(1), key)
         p.step(f"blocked_{name}_output", attributes, (x, packed, b, residual), node.outputs)
 
 
@@ -142,9 +141,7 @@ class BlockedDepthwiseGrad(Blocking):
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        dy, w = node.inputs
-        assert w is not None
-        a = node.attrs
+        dy, w, a = node.input(0), node.input(1), node.attrs
         pack = Attributes((a["source"].c, *a["window"].kernel, 0))
         packed = p.packed("blocked_depthwise_pack", pack, w, pack.ints)
         p.step("blocked_depthwise_input_grad", depthwise_grad_attributes(a["result"], a["source"], a["window"]), (dy, packed), node.outputs)

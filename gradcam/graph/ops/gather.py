@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
 
 
-def _pair(node: Node) -> tuple[Value, Value]:
-    a, b = node.inputs
-    assert a is not None
-    assert b is not None
-    return a, b
-
-
 def _batch_axes(node: Node) -> int:
     return int(node.attrs.get("batch_axes", 0))
 
@@ -39,13 +32,13 @@ class Gather:
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        x, index = _pair(node)
+        x, index = node.input(0), node.input(1)
         axis = node.attrs["axis"]
         return (*x.shape[:axis], *index.shape[_batch_axes(node) :], *x.shape[axis + 1 :])
 
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
-        x, index = _pair(node)
+        x, index = node.input(0), node.input(1)
         axis, batch = node.attrs["axis"], _batch_axes(node)
         own, chosen = axes
         if own is None and chosen is None:
@@ -77,12 +70,12 @@ class Gather:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        x, index = _pair(node)
+        x, index = node.input(0), node.input(1)
         return [g.emit("GatherGrad", dy, index, input_shape=x.shape, **node.attrs), None]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        x, index = _pair(node)
+        x, index = node.input(0), node.input(1)
         p.step("gather_output", _attributes(node, x, index), node.inputs, node.outputs)
 
 
@@ -101,7 +94,7 @@ class GatherGrad:
 
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
-        _, index = _pair(node)
+        index = node.input(1)
         axis, batch = node.attrs["axis"], _batch_axes(node)
         width = len(index.shape) - batch
         if axes[0] is None and axes[1] is None:
@@ -131,7 +124,7 @@ class GatherGrad:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        p.step("gather_input_grad", _attributes(node, node.outputs[0], _pair(node)[1]), node.inputs, node.outputs)
+        p.step("gather_input_grad", _attributes(node, node.outputs[0], node.input(1)), node.inputs, node.outputs)
 
 
 @onnx_form("Gather")

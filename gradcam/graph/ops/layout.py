@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 Arrays = list[NDArray[Any] | None]
 
 
-def _input(node: Node) -> Value:
-    assert node.inputs[0] is not None
-    return node.inputs[0]
-
-
 def _array(arrays: Arrays) -> NDArray[Any]:
     assert arrays[0] is not None
     return arrays[0]
@@ -45,7 +40,7 @@ class Reshape:
         # that begins there with a larger size has swallowed it as its outer factor, and is independent all the same.
         if axes[0] is None:
             return None
-        before = prod(_input(node).shape[: axes[0]])
+        before = prod(node.input(0).shape[: axes[0]])
         shape = node.outputs[0].shape
         places = [i for i in range(len(shape)) if prod(shape[:i]) == before]
         if not places:
@@ -58,11 +53,11 @@ class Reshape:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        return [g.reshape(dy, _input(node).shape)]
+        return [g.reshape(dy, node.input(0).shape)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        p.alias(node.outputs[0], _input(node))
+        p.alias(node.outputs[0], node.input(0))
 
 
 @operator("Transpose")
@@ -71,7 +66,7 @@ class Transpose:
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        return tuple(_input(node).shape[i] for i in node.attrs["perm"])
+        return tuple(node.input(0).shape[i] for i in node.attrs["perm"])
 
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
@@ -87,7 +82,7 @@ class Transpose:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        x, perm = _input(node), node.attrs["perm"]
+        x, perm = node.input(0), node.attrs["perm"]
         if [i for i in perm if x.shape[i] != 1] == sorted(i for i in perm if x.shape[i] != 1):
             p.alias(node.outputs[0], x)
         else:
@@ -106,7 +101,7 @@ class Slice:
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
         axis = axes[0]
         if axis is not None:
-            whole = (0, 1, _input(node).shape[axis])
+            whole = (0, 1, node.input(0).shape[axis])
             if tuple(node.attrs[name][axis] for name in ("starts", "steps", "sizes")) != whole:
                 raise Mixes
         return axis
@@ -120,12 +115,12 @@ class Slice:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        return [g.emit("SliceGrad", dy, input_shape=_input(node).shape, **node.attrs)]
+        return [g.emit("SliceGrad", dy, input_shape=node.input(0).shape, **node.attrs)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         a = node.attrs
-        p.step("copy_output", kernels.slice_attributes(_input(node).shape, a["starts"], a["steps"], a["sizes"]), node.inputs, node.outputs)
+        p.step("copy_output", kernels.slice_attributes(node.input(0).shape, a["starts"], a["steps"], a["sizes"]), node.inputs, node.outputs)
 
 
 @operator("SliceGrad")
@@ -154,7 +149,7 @@ class Concat:
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        first, axis = _input(node), node.attrs["axis"]
+        first, axis = node.input(0), node.attrs["axis"]
         total = sum(v.shape[axis] for v in node.inputs if v is not None)
         return (*first.shape[:axis], total, *first.shape[axis + 1 :])
 
@@ -210,11 +205,11 @@ class Expand:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        return [g.sum_to(dy, _input(node).shape)]
+        return [g.sum_to(dy, node.input(0).shape)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        p.step("copy_output", kernels.expand_attributes(_input(node).shape, node.attrs["shape"]), node.inputs, node.outputs)
+        p.step("copy_output", kernels.expand_attributes(node.input(0).shape, node.attrs["shape"]), node.inputs, node.outputs)
 
 
 # ONNX forms ----------------------------------------------------------------------------------------------------------

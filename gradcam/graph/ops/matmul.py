@@ -19,25 +19,18 @@ if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
 
 
-def _pair(node: Node) -> tuple[Value, Value]:
-    a, b = node.inputs
-    assert a is not None
-    assert b is not None
-    return a, b
-
-
 @operator("MatMul", learned=True)
 class MatMul:
     """y = op(a) op(b) over broadcast leading axes; `trans_a`, `trans_b` transpose the last two."""
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        a, b = _pair(node)
+        a, b = node.input(0), node.input(1)
         return matmul_shape(a.shape, b.shape, node.attrs["trans_a"], node.attrs["trans_b"])
 
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
-        a, b = _pair(node)
+        a, b = node.input(0), node.input(1)
         rights = [None if axis is None else axis - len(v.shape) for axis, v in zip(axes, (a, b), strict=True)]
         # Rows of a (columns of b) are independent of each other; its other matrix axis is summed over.
         row = -1 if node.attrs["trans_a"] else -2
@@ -57,7 +50,7 @@ class MatMul:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        a, b = _pair(node)
+        a, b = node.input(0), node.input(1)
         ta, tb = node.attrs["trans_a"], node.attrs["trans_b"]
         da = db = None
         if a.data is None:
@@ -78,7 +71,7 @@ class MatMul:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        a, b = _pair(node)
+        a, b = node.input(0), node.input(1)
         attributes = matmul_attributes(a.shape, b.shape, trans_a=node.attrs["trans_a"], trans_b=node.attrs["trans_b"])
         p.step("matmul_output", attributes, node.inputs, node.outputs)
 
@@ -89,16 +82,13 @@ class Linear:
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        x, w = node.inputs[:2]
-        assert x is not None
-        assert w is not None
+        x, w = node.input(0), node.input(1)
         return (*x.shape[:-1], w.shape[0 if node.attrs["trans_b"] else 1])
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        x, w, b, residual = node.inputs
-        assert w is not None
-        a, y = node.attrs, node.outputs[0]
+        x, _, b, residual = node.inputs
+        w, a, y = node.input(1), node.attrs, node.outputs[0]
         m = y.shape[-1]
         rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
         ints = (rows, k, m, transposed, function_code(a["function"]), int(b is not None), int(residual is not None))

@@ -18,18 +18,13 @@ if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
 
 
-def _input(node: Node) -> Value:
-    assert node.inputs[0] is not None
-    return node.inputs[0]
-
-
 @operator("Pad")
 class Pad:
     """Constant `value` around x; negative paddings crop."""
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        return tuple(n + lo + hi for n, lo, hi in zip(_input(node).shape, node.attrs["lo"], node.attrs["hi"], strict=True))
+        return tuple(n + lo + hi for n, lo, hi in zip(node.input(0).shape, node.attrs["lo"], node.attrs["hi"], strict=True))
 
     @staticmethod
     def picture_axis(node: Node, axes: list[int | None]) -> int | None:
@@ -47,12 +42,12 @@ class Pad:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        return [g.emit("PadGrad", dy, input_shape=_input(node).shape, **node.attrs)]
+        return [g.emit("PadGrad", dy, input_shape=node.input(0).shape, **node.attrs)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         a = node.attrs
-        p.step("pad_output", kernels.pad_constant_attributes(_input(node).shape, a["lo"], a["hi"], a["value"]), node.inputs, node.outputs)
+        p.step("pad_output", kernels.pad_constant_attributes(node.input(0).shape, a["lo"], a["hi"], a["value"]), node.inputs, node.outputs)
 
 
 @operator("PadGrad")

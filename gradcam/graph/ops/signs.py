@@ -19,12 +19,6 @@ COLUMNS = 7
 """Numbers per channel of CamChannelSigns, as `csrc/cam/signs.h` lists them."""
 
 
-def _input(node: Node, place: int) -> Value:
-    value = node.inputs[place]
-    assert value is not None
-    return value
-
-
 def _spatial(value: Value, channel_axis: int) -> Shape:
     return tuple(n for i, n in enumerate(value.shape) if i not in (0, channel_axis))
 
@@ -44,13 +38,13 @@ class CamQuadrants:
 
     @staticmethod
     def shape(node: Node) -> list[Shape]:
-        array, axis = _input(node, 1), node.attrs["channel_axis"]
+        array, axis = node.input(1), node.attrs["channel_axis"]
         kept = (array.shape[axis],) if node.attrs["over"] == "positions" else _spatial(array, axis)
         return [(1, 4, *kept), (1, *kept)]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        first, array = _input(node, 0), _input(node, 1)
+        first, array = node.input(0), node.input(1)
         channels, positions, strides = _sizes(array, node.attrs["channel_axis"])
         if node.attrs["over"] == "positions":
             channels, positions, strides = positions, channels, (strides[1], strides[0])
@@ -64,9 +58,9 @@ class CamChannelSigns:
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        return (1, _input(node, 0).shape[node.attrs["channel_axis"]], COLUMNS)
+        return (1, node.input(0).shape[node.attrs["channel_axis"]], COLUMNS)
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        channels, positions, strides = _sizes(_input(node, 0), node.attrs["channel_axis"])
+        channels, positions, strides = _sizes(node.input(0), node.attrs["channel_axis"])
         p.step("cam_channel_signs", cam_attributes(channels, positions, strides, strides), node.inputs, node.outputs)

@@ -53,9 +53,7 @@ def blocked_convolution(node: Node, *, stem: bool, winograd: bool) -> Convolutio
     winograd : bool
         Winograd's algorithm is allowed.
     """
-    x, w = node.inputs[:2]
-    assert x is not None
-    assert w is not None
+    x, w = node.input(0), node.input(1)
     if len(x.shape) != 4 or w.data is None or min(node.attrs["pad_lo"] + node.attrs["pad_hi"]) < 0:
         return None
     window = Window(_pair(w.shape[2:]), node.attrs["stride"], node.attrs["pad_lo"], node.attrs["pad_hi"], node.attrs["dilation"])

@@ -48,7 +48,7 @@ def _fuse_layers(graph: Graph) -> Graph:
         elif after is not None and (bias := _bias(after, node.outputs[0])) is not None:
             chain.append(after)
             after = only_reader(after.outputs[0])
-        if after is not None and after.op == "Add" and (other := _same_shape_operand(after, chain[-1].outputs[0])) is not None:
+        if after is not None and (other := _residual(after, chain[-1].outputs[0])) is not None:
             chain.append(after)
             residual = other
             after = only_reader(after.outputs[0])
@@ -80,16 +80,20 @@ def _is_layer(node: Node) -> bool:
 
 def _bias(add: Node, value: Value) -> Value | None:
     """The constant, one number per column, that a node adds to a value."""
-    if add.op != "Add":
-        return None
-    a, b = add.inputs
-    other = b if a is value else a
-    m = value.shape[-1]
+    other, m = _other(add, value), value.shape[-1]
     fits = other is not None and other.data is not None and other.size == m and other.shape[-1:] == (m,)
     return other if fits and add.outputs[0].shape == value.shape else None
 
 
-def _same_shape_operand(add: Node, value: Value) -> Value | None:
-    a, b = add.inputs
-    other = b if a is value else a
-    return other if other is not None and other is not value and other.shape == value.shape and other.data is None else None
+def _residual(add: Node, value: Value) -> Value | None:
+    """The computed array of the same shape that a node adds to a value."""
+    other = _other(add, value)
+    return other if other is not None and other.shape == value.shape and other.data is None else None
+
+
+def _other(add: Node, value: Value) -> Value | None:
+    """The other operand of a sum; None if the node is no sum, or one of the value with itself."""
+    if add.op != "Add":
+        return None
+    other = add.inputs[1] if add.inputs[0] is value else add.inputs[0]
+    return None if other is value else other

@@ -109,7 +109,7 @@ class _Layouts:
 
     def mean(self, node: Node) -> Node | None:
         """Mean of a blocked tensor over all its pixels."""
-        x = _first(node)
+        x = node.input(0)
         return node if x in self.made and len(x.shape) == 4 and tuple(node.attrs["axes"]) == (2, 3) else None
 
     # How wide the borders are -----------------------------------------------------------------------------------------
@@ -122,9 +122,7 @@ class _Layouts:
 
     def _demand(self, node: Node, how: Any) -> None:
         if isinstance(how, Convolution) and not how.plain_source:
-            source = node.inputs[0]
-            assert source is not None
-            root = self.root(source)
+            root = self.root(node.input(0))
             self.border[root] = _widest(self.border.get(root, NONE), how.border)
         elif isinstance(how, _Elementwise):
             for value in (*how.full, *node.outputs):
@@ -192,8 +190,8 @@ class _Layouts:
             self._emit_other(node)
 
     def _emit_convolution(self, node: Node, how: Convolution) -> None:
-        x, w, b, residual = (*node.inputs, None, None)[:4]
-        assert x is not None
+        _, w, b, residual = (*node.inputs, None, None)[:4]
+        x = node.input(0)
         y = node.outputs[0]
         tensor = self.tensor(y)
         source = (x, Blocked(*x.shape)) if how.plain_source else self.blocked(x, how.border)
@@ -234,7 +232,7 @@ class _Layouts:
     def _emit_other(self, node: Node) -> None:
         y = node.outputs[0]
         if node.op == "ReduceMean":
-            found, tensor = self.blocked(_first(node))
+            found, tensor = self.blocked(node.input(0))
             self.nodes.append(Node("BlockedMean", (found,), (y,), {"source": tensor}))
             return
         result = self.tensor(y)
@@ -266,16 +264,9 @@ def _pool_attributes(node: Node) -> dict[str, Any]:
     return {"window": window, "ceil_mode": a["ceil_mode"], "count_include_pad": a["count_include_pad"]}
 
 
-def _first(node: Node) -> Value:
-    assert node.inputs[0] is not None
-    return node.inputs[0]
-
-
 def _by_size(node: Node) -> tuple[Value, Value]:
     """The larger operand of a product, and the other."""
-    a, b = node.inputs
-    assert a is not None
-    assert b is not None
+    a, b = node.input(0), node.input(1)
     return (b, a) if b.size > a.size else (a, b)
 
 
