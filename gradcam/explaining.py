@@ -17,15 +17,16 @@ from gradcam.errors import LayerError, TargetError, require
 from gradcam.explanation import Explanation
 from gradcam.graph.explain_graph import Layer
 from gradcam.graph.ir import Value
+from gradcam.graph.plan import Plan
 from gradcam.methods import find_method
 from gradcam.methods.base import Method, prepare_options
 from gradcam.resampling import resize
-from gradcam.runs import Column, Job, gradients_of, run_columns, settle
+from gradcam.runs import Column, Job, explaining_plan, gradients_of, run_columns, settle
 from gradcam.session import Bound, Inputs, Session
 from gradcam.smoothing import augmented, average, draw_noise, noisy_operands
 from gradcam.targets import Target, per_picture
 
-__all__ = ["Request", "explain_rows", "gradient_rows"]
+__all__ = ["Request", "explain_plan", "explain_rows", "gradient_rows"]
 
 Labels = Mapping[int, str]
 
@@ -59,17 +60,8 @@ class Request:
 
 def explain_rows(session: Session, labels: Labels, function: str, x: Inputs, targets: Sequence[Any], request: Request) -> list[Explanation]:
     """Explain each target for all pictures."""
-    method, mode = find_method(function, request.method), compat_mode(request.compat)
-    method.check_options(function, request.options)
-    if request.batch_size is not None and request.batch_size < 1:
-        raise ValueError(f"{function}: batch_size: expected at least 1, got {request.batch_size}")
-    bound = session.bind(function, x)
-    _check_mixing(function, bound, "explained")
-    shown = [_resolve(labels, bound, target, mode) for target in targets]
-    layers = _layers(function, bound, request, shown, method)
-    keep = request.signs and len(layers) == 1 and method.retarget is None
-    job = Job(session, bound, layers, method, mode, num_threads=request.num_threads, keep=keep)
-    noisy = "input" in method.needs and not method.layerless
+    job, shown = _job(session, labels, function, x, targets, request)
+    bound, method, mode, noisy = job.bound, job.method, job.mode, _is_noisy(job.method)
     if request.aug_smooth or noisy:
         shown = settle(job, shown)  # one class for all runs of a picture: that of the picture as it is
     rows = shown if method.retarget is None else [[method.retarget(t, mode, request.options) for t in row] for row in shown]
@@ -86,6 +78,37 @@ def explain_rows(session: Session, labels: Labels, function: str, x: Inputs, tar
         explanations.append(make(_raw_maps(job, column)) if passes is None else average(make, passes[i], mode))
         explanations[-1].warn(function)
     return explanations
+
+
+def explain_plan(session: Session, labels: Labels, function: str, target: Any, request: Request) -> Plan:
+    """Return the plan that explains one picture of the declared sizes."""
+    x = {v.name: np.zeros(v.shape, v.dtype) for v in session.nominal.graph.inputs}
+    job, (row,) = _job(session, labels, function, x, [target], request)
+    if _is_noisy(job.method):
+        raise ValueError(f"{function}: method: '{job.method.name}' runs several plans, one after the other")
+    targets = row if job.method.retarget is None else [job.method.retarget(t, job.mode, request.options) for t in row]
+    return explaining_plan(_with_options(function, job, request), targets[:1])
+
+
+def _job(
+    session: Session, labels: Labels, function: str, x: Inputs, targets: Sequence[Any], request: Request
+) -> tuple[Job, list[list[Target]]]:
+    """Check what is asked for; the job has no options yet."""
+    method, mode = find_method(function, request.method), compat_mode(request.compat)
+    method.check_options(function, request.options)
+    if request.batch_size is not None and request.batch_size < 1:
+        raise ValueError(f"{function}: batch_size: expected at least 1, got {request.batch_size}")
+    bound = session.bind(function, x)
+    _check_mixing(function, bound, "explained")
+    shown = [_resolve(labels, bound, target, mode) for target in targets]
+    layers = _layers(function, bound, request, shown, method)
+    keep = request.signs and len(layers) == 1 and method.retarget is None
+    return Job(session, bound, layers, method, mode, num_threads=request.num_threads, keep=keep), shown
+
+
+def _is_noisy(method: Method) -> bool:
+    """Whether a method needs gradients at noisy inputs, of runs before its own."""
+    return "input" in method.needs and not method.layerless
 
 
 def gradient_rows(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradcam.explaining import Request, explain_rows, gradient_rows
+from gradcam.explaining import Request, explain_plan, explain_rows, gradient_rows
 from gradcam.explanation import Explanation
 from gradcam.forward import Forward
 from gradcam.graph.ir import Value
@@ -214,6 +214,10 @@ class Model:
     def forward_plan(self) -> Plan:
         """Plan of a forward run at the declared sizes (`gradcam info --plan`)."""
         return self._forward_plan(self._session.nominal, list(self._session.nominal.outputs.values()))
+
+    def explain_plan(self, target: Any = None, **keywords: Any) -> Plan:
+        """Plan of `explain` at the declared sizes, with its keywords (`gradcam info --plan --layer L --method M`)."""
+        return explain_plan(self._session, self.labels, "explain_plan", target, Request.from_keywords(keywords))
 
     def _forward_plan(self, forward: Forward, values: Sequence[Value]) -> Plan:
         return self._session.compile(prune(forward.folded(values)), forward.real)

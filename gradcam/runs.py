@@ -19,7 +19,7 @@ from gradcam.ops import _call
 from gradcam.session import Bound, Session
 from gradcam.targets import Target
 
-__all__ = ["Column", "Job", "gradients_of", "run_columns", "settle"]
+__all__ = ["Column", "Job", "explaining_plan", "gradients_of", "run_columns", "settle"]
 
 Rows = Sequence[Sequence[Target]]
 """For each thing that is explained, one target per picture."""
@@ -81,17 +81,27 @@ Make = Callable[[Scores], tuple[Graph, list[Branch]]]
 
 def run_columns(job: Job, rows: Rows, pictures: Sequence[int], columns: Sequence[Column]) -> None:
     """Compute scores and maps of some pictures and put them in their places."""
-
-    def make(scores: Scores) -> tuple[Graph, list[Branch]]:
-        if job.method.layerless:
-            return full_gradient_graph(scores, job.method, job.mode, job.options)
-        return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands, job.keep)
-
     shapes = tuple((name, array.shape[1:]) for one in job.operands for name, array in one.items())
     layers = tuple((layer.value, layer.channels, layer.tokens) for layer in job.layers)
     what = ("explain", layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), shapes, job.keep)
-    # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
-    _run(job, rows, pictures, columns, what, make, None if job.method.layerless else [layer.value for layer in job.layers])
+    _run(job, rows, pictures, columns, what, *_explaining(job))
+
+
+def explaining_plan(job: Job, targets: Sequence[Target]) -> Plan:
+    """Plan of the explanation of one picture, which is not run."""
+    return _compile(job, targets, *_explaining(job))[0]
+
+
+def _explaining(job: Job) -> tuple[Make, Sequence[Value] | None]:
+    """What makes the graph of an explanation, and the values that folding must leave alone."""
+    if job.method.layerless:
+        # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
+        return lambda scores: full_gradient_graph(scores, job.method, job.mode, job.options), None
+
+    def make(scores: Scores) -> tuple[Graph, list[Branch]]:
+        return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands, job.keep)
+
+    return make, [layer.value for layer in job.layers]
 
 
 def settle(job: Job, rows: Rows) -> list[list[Target]]:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gradcam.cli import _model
+from gradcam.cli._plan import plan_lines
 from gradcam.errors import UnsupportedOpError
 from gradcam.graph.layers import LayerInfo
+from gradcam.graph.plan import Plan
 from gradcam.graph.source import dims_text
 from gradcam.model import Model, load
 
@@ -21,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", metavar="MODEL", help="ONNX file")
     parser.add_argument("--all", action="store_true", help="list other names of the layers too")
-    parser.add_argument("--plan", action="store_true", help="list the steps of a forward run, with bytes read and written")
+    parser.add_argument(
+        "--plan", action="store_true", help="list the steps of a run with algorithm, bytes and GFLOP: forward, or of an explanation"
+    )
+    parser.add_argument("--layer", metavar="L", nargs="+", help="with --plan: plan of an explanation of these layers")
+    parser.add_argument("--method", metavar="M", help="with --plan: plan of an explanation by this method (of --layer alone: gradcam)")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line")
     parser.add_argument("--max-bytes", type=int, default=2**32, metavar="N", help="most memory to use (default: 4 GiB)")
 
@@ -47,8 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _model.wants_arrays(model)
     print(f"takes {wanted}" if wanted else f"prepares pictures as {model.preprocess}")
     if arguments.plan:
-        _print_plan(model)
+        print(*plan_lines(_plan(model, arguments)), sep="\n")
     return 0
+
+
+def _plan(model: Model, arguments: argparse.Namespace) -> Plan:
+    if arguments.layer or arguments.method:
+        return model.explain_plan(layer=_model.layer(arguments), method=arguments.method or "gradcam")
+    return model.forward_plan()
 
 
 @dataclass(slots=True)
@@ -98,13 +110,3 @@ def _print_tree(model: Model) -> None:
             continue
         tokens = "" if shown.tokens is None else f"  {shown.tokens[0]} + {' x '.join(map(str, shown.tokens[1]))} tokens"
         print(f"{text:{width}}  {shown.op:12} {dims_text(shown.shape)}{tokens}{'  <- default' if shown == default else ''}")
-
-
-def _print_plan(model: Model) -> None:
-    plan = model.forward_plan()
-    item = plan.real.itemsize
-    for number, step in enumerate(plan.steps):
-        read = sum(v.size for v in step.reads if v is not None) * item
-        written = sum(v.size for v in step.writes) * item
-        print(f"step {number:4}  {step.kernel:24} reads {read:>12,}  writes {written:>12,}  {', '.join(v.name for v in step.writes)}")
-    print(f"arena {plan.arena_bytes:,} bytes")

@@ -47,9 +47,13 @@ def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | 
         rule = OPERATORS[node.op].gradient
         if rule is None:
             raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient rule"])
+        count = len(g.graph.nodes)
         for value, grad in zip(node.inputs, rule(node, pending[node.outputs[0]], g), strict=True):
             if grad is None and value in relevant and OPERATORS[node.op].learned:
                 raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient for computed weights"])
             if value is not None and grad is not None and value in relevant:
                 pending[value] = g.add(pending[value], grad) if value in pending else grad
+        for made in g.graph.nodes[count:]:
+            for output in made.outputs:
+                output.name = f"{node.outputs[0].name}.grad"  # plans say whose gradient a step belongs to
     return [pending.get(target) or g.zeros_like(target) for target in targets]

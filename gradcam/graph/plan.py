@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradcam import _core
 from gradcam.cache import Cache
-from gradcam.graph.ir import Graph, Shape, Value
+from gradcam.graph.ir import Graph, Node, Shape, Value
 from gradcam.graph.memory import ALIGNMENT, Block, place
 from gradcam.graph.operators import OPERATORS
 from gradcam.ops import _call
@@ -33,13 +33,25 @@ PackCache = Cache[tuple[NDArray[Any], NDArray[Any]]]
 
 @dataclass(slots=True)
 class Step:
-    """One call of a kernel. `inplace` lists the inputs that may be the same memory as the first output."""
+    """One call of a kernel.
 
+    Attributes
+    ----------
+    node : Node
+        Whose result it computes, or a part of it.
+    inplace : tuple of int
+        Inputs that may be the same memory as the first output.
+    products : int
+        Products that the formula of a convolution or matrix product adds up for one picture, however they are computed.
+    """
+
+    node: Node
     kernel: str
     attributes: Attributes
     reads: tuple[Value | None, ...]
     writes: tuple[Value, ...]
-    inplace: tuple[int, ...]
+    inplace: tuple[int, ...] = ()
+    products: int = 0
 
 
 class PlanBuilder:
@@ -49,12 +61,21 @@ class PlanBuilder:
         self.graph, self.real, self.packs = graph, real, packs
         self.steps: list[Step] = []
         self._root: dict[Value, Value] = {}
+        for self._node in graph.nodes:
+            OPERATORS[self._node.op].lower(self._node, self)
 
     def step(
-        self, kernel: str, attributes: Attributes, reads: Sequence[Value | None], writes: Sequence[Value], *, inplace: tuple[int, ...] = ()
+        self,
+        kernel: str,
+        attributes: Attributes,
+        reads: Sequence[Value | None],
+        writes: Sequence[Value],
+        *,
+        inplace: tuple[int, ...] = (),
+        products: int = 0,
     ) -> None:
-        """Add a call of a kernel."""
-        self.steps.append(Step(kernel, attributes, tuple(reads), tuple(writes), inplace))
+        """Add a call of a kernel; see `Step`."""
+        self.steps.append(Step(self._node, kernel, attributes, tuple(reads), tuple(writes), inplace, products))
 
     def alias(self, value: Value, source: Value) -> None:
         """Let `value` be the memory of `source`."""
@@ -110,12 +131,12 @@ class Plan:
         What runs, in order.
     arena_bytes : int
         Scratch memory for one picture.
+    weight_bytes : int
+        Constants that the steps read, packed where a kernel wants that.
     """
 
     def __init__(self, graph: Graph, real: np.dtype[Any], packs: PackCache) -> None:
         builder = PlanBuilder(graph, real, packs)
-        for node in graph.nodes:
-            OPERATORS[node.op].lower(node, builder)
         self.inputs, self.outputs, self.real = list(graph.inputs), list(graph.outputs), real
         self.steps = builder.steps
         layout = _Layout(builder)
@@ -123,6 +144,7 @@ class Plan:
         self._copies_none = len(layout.own) == len(self.outputs) and all(v is w for v, w in zip(layout.own, self.outputs, strict=True))
         self._empty = [(*_blocks(v), v.dtype) for v in layout.own]
         self.arena_bytes = layout.arena_bytes
+        self.weight_bytes = layout.weight_bytes
         self.work = sum(w.size for s in self.steps for w in (*s.reads, *s.writes) if w is not None)
         self._plan = _core.Plan(real.char, _call.isa, layout.arena_bytes, tuple(layout.buffers), tuple(layout.encoded))
 
@@ -273,6 +295,7 @@ class _Layout:
                 else:
                     blocks[owner] = Block(owner.size * (itemsize if owner.is_real else 8), i, i)
         self.arena_bytes = place(list(blocks.values()))
+        self.weight_bytes = sum(detail.nbytes for kind, _, _, detail in self.buffers if kind == CONSTANT)
         for value, block in blocks.items():
             self._add(value, ARENA, block.offset)
 

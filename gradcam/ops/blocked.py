@@ -51,6 +51,16 @@ class Blocked:
         return (self.n, -(-self.c // BLOCK), self.top + self.h + self.bottom, self.left + self.w + self.right, BLOCK)
 
     @property
+    def size(self) -> int:
+        """Number of its elements, without spare lanes and border."""
+        return self.n * self.c * self.h * self.w
+
+    @property
+    def plain_shape(self) -> tuple[int, ...]:
+        """Shape of the plain tensor."""
+        return (self.n, self.c, self.h, self.w)
+
+    @property
     def ints(self) -> tuple[int, ...]:
         """Attributes of a kernel that reads or writes it."""
         return (self.n, self.c, self.h, self.w, self.top, self.left, self.bottom, self.right)

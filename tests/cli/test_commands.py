@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gradcam import load
 from gradcam.cli import main
 
 DATA = Path(str(files("gradcam") / "data"))
@@ -46,6 +47,39 @@ def test_info_lists_layers_and_marks_the_default(capsys):
     assert sum(line.endswith("<- default") for line in out.splitlines()) == 1
     assert "conv_output" in out
     assert "arena" in out
+
+
+def plan_rows(out):
+    """Number, kernel and node of each step, and the line of totals."""
+    lines = out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.lstrip().startswith("step"))
+    return [[*line.split()[:2], line.split()[-1]] for line in lines[first + 1 : -1]], lines[-1]
+
+
+def test_info_prints_the_plan_of_a_forward_run(capsys):
+    assert main(["info", MODEL, "--plan"]) == 0
+    rows, totals = plan_rows(capsys.readouterr().out)
+    plan = load(MODEL).forward_plan()
+    assert [(number, kernel) for number, kernel, _ in rows] == [(str(i), s.kernel) for i, s in enumerate(plan.steps)]
+    assert rows[0][2] == plan.steps[0].node.outputs[0].name
+    gflop = 2e-9 * sum(s.products for s in plan.steps)
+    assert totals == f"weights {plan.weight_bytes:,} bytes, arena {plan.arena_bytes:,} bytes, {gflop:.4f} GFLOP for one picture"
+    assert gflop > 1e-3
+
+
+def test_info_prints_the_plan_of_an_explanation(capsys):
+    first = load(MODEL).layers[0].name
+    assert main(["info", MODEL, "--plan", "--layer", first, "--method", "layercam"]) == 0
+    rows, _ = plan_rows(capsys.readouterr().out)
+    assert "cam_product" in {kernel for _, kernel, _ in rows}
+    assert any(node.endswith(".grad") for *_, node in rows)
+    assert main(["info", MODEL, "--plan", "--method", "gradcam"]) == 0
+    assert "cam_combine" in {kernel for _, kernel, _ in plan_rows(capsys.readouterr().out)[0]}
+
+
+def test_info_has_no_single_plan_of_a_method_with_noise(capsys):
+    assert main(["info", MODEL, "--plan", "--method", "smoothgradcam++"]) == 2
+    assert "method: 'smoothgradcam++' runs several plans" in capsys.readouterr().err
 
 
 def test_explain_one_picture_has_the_documented_name(tmp_path, capsys):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcam.graph.ir import Node, Shape
 from gradcam.graph.operators import operator
+from gradcam.graph.ops.conv import products
 from gradcam.ops._call import Attributes
 from gradcam.ops.blocked import (
     conv_attributes,
@@ -55,8 +56,8 @@ class FromBlocked:
 
     @staticmethod
     def shape(node: Node) -> Shape:
-        source = node.attrs["source"]
-        return (source.n, source.c, source.h, source.w)
+        shape: Shape = node.attrs["source"].plain_shape
+        return shape
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
@@ -88,8 +89,10 @@ class BlockedConv(Blocking):
         a = node.attrs
         finish = epilogue(function_code(a["function"]), bias=b is not None, residual=a["residual"])
         name, pack, attributes, key = _ALGORITHMS[a["algorithm"]](a, finish, (a["alpha"], a["beta"]))
-        packed = p.packed(f"blocked_{name}_pack", pack, node.input(1), key)
-        p.step(f"blocked_{name}_output", attributes, (x, packed, b, residual), node.outputs)
+        w = node.input(1)
+        packed = p.packed(f"blocked_{name}_pack", pack, w, key)
+        count = products(a["source" if a["gradient"] else "result"].size, w)
+        p.step(f"blocked_{name}_output", attributes, (x, packed, b, residual), node.outputs, products=count)
 
 
 _Kernel = tuple[str, Attributes, Attributes, tuple[int, ...]]
@@ -144,7 +147,8 @@ class BlockedDepthwiseGrad(Blocking):
         dy, w, a = node.input(0), node.input(1), node.attrs
         pack = Attributes((a["source"].c, *a["window"].kernel, 0))
         packed = p.packed("blocked_depthwise_pack", pack, w, pack.ints)
-        p.step("blocked_depthwise_input_grad", depthwise_grad_attributes(a["result"], a["source"], a["window"]), (dy, packed), node.outputs)
+        attributes = depthwise_grad_attributes(a["result"], a["source"], a["window"])
+        p.step("blocked_depthwise_input_grad", attributes, (dy, packed), node.outputs, products=products(a["source"].size, w))
 
 
 def _define_pool(op: str, kernel: str) -> None:

@@ -24,6 +24,11 @@ def _geometry(attrs: dict[str, Any]) -> dict[str, Any]:
     return {name: attrs[name] for name in ("stride", "pad_lo", "pad_hi", "dilation")}
 
 
+def products(values: int, weight: Value) -> int:
+    """Products of a convolution with so many results, or of a gradient from so many: each meets one filter."""
+    return values * (weight.size // weight.shape[0])
+
+
 def _pack_key(attributes: Attributes) -> tuple[int, ...]:
     """What the packed layout depends on: all but the picture (rank, c, k, groups, kernel, gradient)."""
     rank, _, c, k, groups = attributes.ints[:5]
@@ -55,7 +60,8 @@ class Conv:
         assert x is not None
         assert w is not None
         attributes = conv_attributes(x.shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=b is not None)
-        p.step("conv_output", attributes, (x, p.packed("conv_pack", attributes, w, _pack_key(attributes)), b), node.outputs)
+        packed = p.packed("conv_pack", attributes, w, _pack_key(attributes))
+        p.step("conv_output", attributes, (x, packed, b), node.outputs, products=products(node.outputs[0].size, w))
 
 
 @operator("FusedConv", learned=True)
@@ -93,12 +99,12 @@ class ConvInputGrad:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        dy, w = node.inputs
-        assert w is not None
+        dy, w = node.input(0), node.input(1)
         attributes = conv_attributes(
             node.outputs[0].shape, w.shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False, gradient=True
         )
-        p.step("conv_input_grad", attributes, (dy, p.packed("conv_pack", attributes, w, _pack_key(attributes))), node.outputs)
+        packed = p.packed("conv_pack", attributes, w, _pack_key(attributes))
+        p.step("conv_input_grad", attributes, (dy, packed), node.outputs, products=products(dy.size, w))
 
 
 @onnx_form("Conv")

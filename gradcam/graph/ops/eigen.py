@@ -34,16 +34,17 @@ class CamEigen:
         channels, positions, strides = strided(array, axis)
         attributes = eigen_attributes(channels, positions, strides, strides, reference=reference is not None, **options)
 
-        def step(kernel: str, *reads: Value | None) -> list[Value]:
+        def step(kernel: str, *reads: Value | None, products: int = 0) -> list[Value]:
             """Emit a step that writes memory of its own."""
             sizes = _core.operands(kernel, _call.isa, p.real.char, attributes.ints, attributes.reals)[1]
             writes = [p.temporary((size,)) for size in sizes]
-            p.step(kernel, attributes, reads, writes)
+            p.step(kernel, attributes, reads, writes, products=products)
             return writes
 
         matrix, stats = step("eigen_matrix", array, gradients, weights)
         (panels,) = step("eigen_pack", matrix, stats)
-        (gram,) = step("eigen_gram", panels)
+        small = positions if options.get("kernel_pca") else min(channels, positions)
+        (gram,) = step("eigen_gram", panels, products=small * (small + 1) // 2 * (channels * positions // small))
         vector, _ = step("eigen_vector", gram, stats)
         projection, energy = step("eigen_project", matrix, stats, vector)
         p.step("eigen_sign", attributes, (matrix, stats, vector, projection, energy, reference), node.outputs)

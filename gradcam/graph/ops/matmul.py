@@ -73,7 +73,8 @@ class MatMul:
     def lower(node: Node, p: PlanBuilder) -> None:
         a, b = node.input(0), node.input(1)
         attributes = matmul_attributes(a.shape, b.shape, trans_a=node.attrs["trans_a"], trans_b=node.attrs["trans_b"])
-        p.step("matmul_output", attributes, node.inputs, node.outputs)
+        products = node.outputs[0].size * a.shape[-2 if node.attrs["trans_a"] else -1]
+        p.step("matmul_output", attributes, node.inputs, node.outputs, products=products)
 
 
 @operator("Linear", learned=True)
@@ -93,7 +94,8 @@ class Linear:
         rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
         ints = (rows, k, m, transposed, function_code(a["function"]), int(b is not None), int(residual is not None))
         attributes = Attributes(ints, (a["alpha"], a["beta"]))
-        p.step("linear_output", attributes, (x, p.packed("linear_pack", attributes, w, (k, m, transposed)), b, residual), node.outputs)
+        packed = p.packed("linear_pack", attributes, w, (k, m, transposed))
+        p.step("linear_output", attributes, (x, packed, b, residual), node.outputs, products=y.size * k)
 
 
 @onnx_form("MatMul")

@@ -62,7 +62,7 @@ def blocked_convolution(node: Node, *, stem: bool, winograd: bool) -> Convolutio
     attributes = {"window": window, "gradient": gradient}
     if groups > 1 and groups == x.shape[1] == node.outputs[0].shape[1]:
         if gradient and not case.turns():
-            return Convolution((0, 0, 0, 0), "BlockedDepthwiseGrad", {"window": window})
+            return Convolution((0, 0, 0, 0), "BlockedDepthwiseGrad", {"window": window, "algorithm": "depthwise"})
         return Convolution(case.border(), "BlockedConv", {**attributes, "algorithm": "depthwise"})
     if stem and groups == 1 and x.shape[1] <= STEM_CHANNELS and window.dilation == (1, 1):
         return Convolution((0, 0, 0, 0), "BlockedConv", {**attributes, "algorithm": "stem"})
