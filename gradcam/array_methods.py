@@ -15,7 +15,6 @@ from gradcam.compat import Mode
 from gradcam.compat import mode as compat_mode
 from gradcam.environment import resolve_threads
 from gradcam.graph.builder import Builder
-from gradcam.graph.passes import prune
 from gradcam.graph.compilation import compile_plan
 from gradcam.graph.plan import Plan
 from gradcam.methods import find_method
@@ -163,7 +162,7 @@ def _compile(
     given = {name: g.input(name, (1, *array.shape[1:])) for name, array in operands.items()}
     nodes = emit_cam(method, mode, g, a, gradients[0] if gradients else None, axis, options, given)
     g.graph.outputs = [nodes.raw] if nodes.eigen is None else [nodes.raw, nodes.eigen]
-    return compile_plan(prune(g.graph), arrays[0].dtype)
+    return compile_plan(g.graph, arrays[0].dtype)
 
 
 class _ArrayMethod(Protocol):

@@ -31,7 +31,7 @@ class Forward:
     outputs: dict[str, Value]
     layers: dict[Value, LayerInfo]
     lookup: dict[str, Value]
-    folds: FoldCache
+    folds: FoldCache | None
     channel_axes: dict[Value, int]
     picture_axes: dict[Value, int | None] | None
     _default_layers: dict[str | None, Value | None] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class Forward:
         return self.picture_axes is not None
 
     def folded(self, outputs: Sequence[Value], keep: Sequence[Value] = ()) -> Graph:
-        """Graph with other outputs, batch normalisation folded where `keep` allows it."""
+        """Graph with other outputs, batch normalisation folded where `keep` allows it (without a cache: nowhere)."""
         graph = Graph(list(self.graph.inputs), list(outputs), list(self.graph.nodes))
-        return fold_batchnorm(graph, keep, self.folds)
+        return graph if self.folds is None else fold_batchnorm(graph, keep, self.folds)
 
     def layer(self, name: str) -> Value:
         """Value of one layer given by tensor or node name, module path, or a pattern; LayerError lists the nearest three."""
@@ -121,7 +121,7 @@ class Forward:
         return self.channel_axes.get(layer, 1)
 
 
-def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], folds: FoldCache) -> Forward:
+def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], folds: FoldCache | None) -> Forward:
     """Build the graph at given input shapes; built for one picture, it may turn out to serve any number.
 
     Parameters

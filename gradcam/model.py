@@ -17,7 +17,6 @@ from gradcam.explanation import Explanation
 from gradcam.forward import Forward
 from gradcam.graph.ir import Value
 from gradcam.graph.layers import LayerInfo
-from gradcam.graph.passes import prune
 from gradcam.graph.plan import Plan
 from gradcam.graph.source import Dim, InputSpec, Source, dims_text
 from gradcam.labels import Labels, class_names
@@ -124,7 +123,7 @@ class Model:
         origin: Callable[..., Model] | None = None,
         winograd: bool = True,
     ) -> None:
-        self._session, self._source, self._origin = Session(source, max_bytes, winograd), source, origin
+        self._session, self._source, self._origin = Session(source, max_bytes, () if winograd else ("winograd",)), source, origin
         self.labels = class_names(labels, source.metadata)
         self.inputs = tuple(self._tensor_info(spec) for spec in source.inputs)
         self.outputs = tuple(self._output_info(name) for name in source.outputs)
@@ -220,7 +219,7 @@ class Model:
         return explain_plan(self._session, self.labels, "explain_plan", target, Request.from_keywords(keywords))
 
     def _forward_plan(self, forward: Forward, values: Sequence[Value]) -> Plan:
-        return self._session.compile(prune(forward.folded(values)), forward.real)
+        return self._session.compile(forward.folded(values), forward.real)
 
     def _values(self, forward: Forward, names: Sequence[str]) -> list[Value]:
         return [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from gradcam.errors import MemoryBudgetError, ModelFormatError
 from gradcam.forward import Forward, build_forward
 from gradcam.graph.ir import Graph, Shape
 from gradcam.graph.passes.fold_batchnorm import FoldCache
-from gradcam.graph.compilation import compile_plan
+from gradcam.graph.compilation import check_passes, compile_plan
 from gradcam.graph.plan import PackCache, Plan
 from gradcam.graph.source import Dim, InputSpec, Source, dims_text
 from gradcam.ops import _call
@@ -64,14 +64,15 @@ class Session:
     plans : Cache
         Compiled plans, by whatever they depend on.
     without : frozenset of str
-        Passes that `compile` leaves out (`gradcam.graph.compilation.compile_plan`).
+        Passes that are left out, of `gradcam.graph.compilation.PASSES`.
     """
 
-    def __init__(self, source: Source, max_bytes: int | None, winograd: bool = True) -> None:
+    def __init__(self, source: Source, max_bytes: int | None, without: Collection[str] = ()) -> None:
+        check_passes("Session", without)
         self.source, self.max_bytes = source, max_bytes
-        self.without: frozenset[str] = frozenset() if winograd else frozenset(("winograd",))
+        self.without = frozenset(without)
         self.plans: Cache[Any] = Cache(32)
-        self._folds = FoldCache(1024)
+        self._folds = None if "fold_batchnorm" in self.without else FoldCache(1024)
         self._packs = PackCache(1024)
         self._forwards: Cache[Forward | None] = Cache(16)
         self.nominal = self._build_nominal()

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from gradcam.cache import Cache
 from gradcam.environment import resolve_threads
 from gradcam.graph.builder import Builder
-from gradcam.graph.passes import prune
 from gradcam.graph.compilation import compile_plan
 from gradcam.graph.plan import Plan
 from gradcam.ops import _call
@@ -145,7 +144,7 @@ def _compile(weighting: Weighting, array: Floats, axis: int) -> Plan:
     b.graph.outputs = [*quadrants, alpha, *(b.emit("CamChannelSigns", v, channel_axis=axis) for v in (a, g))]
     if weighting == "hirescam":
         b.graph.outputs.append(b.emit("CamQuadrants", g, a, over="positions", channel_axis=axis))
-    return compile_plan(prune(b.graph), array.dtype)
+    return compile_plan(b.graph, array.dtype)
 
 
 def _contributions(alpha: NDArray[np.float64], table: ChannelTable) -> NDArray[np.float64]:

@@ -15,8 +15,6 @@ from gradcam.compat import Mode
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph, Node, Shape, Value
-from gradcam.graph.passes.prune import prune
-from gradcam.graph.passes.take_row import take_row
 from gradcam.graph.tokens import Tokens
 from gradcam.methods.base import CamNodes, Method, Tail, emit_cam
 from gradcam.methods.fullgrad import Term
@@ -156,9 +154,9 @@ class Scores:
         return cls(g, pairs)
 
     def finish(self, branches: Sequence[Branch]) -> Graph:
-        """Make the results the outputs of the graph, and simplify it."""
+        """Make the results the outputs of the graph."""
         self.g.graph.outputs = [v for branch in branches for v in branch.named().values()]
-        return prune(take_row(prune(self.g.graph), self.g.real))
+        return self.g.graph
 
 
 def explain_graph(

@@ -7,7 +7,7 @@ import pytest
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.compilation import compile_plan
-from gradcam.graph.passes import fuse, prune
+from gradcam.graph.passes import fuse, fuse_gates, prune
 
 F64 = np.dtype(np.float64)
 SHAPE = (1, 4, 6, 5)
@@ -33,10 +33,11 @@ class Net:
         self.g.graph.outputs = list(outputs)
         graph = prune(self.g.graph)
         x = self.rng.standard_normal(SHAPE)
-        plain, found = (compile_plan(g, F64, without=("fuse",)).run([x], 1, 1) for g in (graph, fuse(graph)))
+        fused = fuse(fuse_gates(graph))
+        plain, found = (compile_plan(g, F64, without=("fuse", "gates")).run([x], 1, 1) for g in (graph, fused))
         for a, b in zip(plain, found, strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-14, atol=1e-14)
-        return [node.op for node in fuse(graph).nodes], fuse(graph)
+        return [node.op for node in fused.nodes], fused
 
 
 def test_residual_and_activation_join_the_convolution():
@@ -141,12 +142,12 @@ def gelu(g, y, *, half_first=False):
 
 def outcome(graph, arrays):
     graph = prune(graph)
-    plain = compile_plan(graph, F32, without=("fuse",)).run(arrays, 1, 1)
+    plain = compile_plan(graph, F32, without=("fuse", "gates")).run(arrays, 1, 1)
     plan = compile_plan(graph, F32)
     for workers in (1, 3):
         for a, b in zip(plain, plan.run(arrays, 1, workers), strict=True):
             np.testing.assert_allclose(b, a, rtol=0, atol=3e-6 * np.abs(a).max())
-    return [node.op for node in fuse(graph).nodes], [step.kernel for step in plan.steps]
+    return [node.op for node in fuse(fuse_gates(graph)).nodes], [step.kernel for step in plan.steps]
 
 
 @pytest.mark.parametrize("steps", ["", "bias", "bias gelu", "residual", "bias residual"])
@@ -172,10 +173,10 @@ def test_gelu_in_parts_becomes_one_function(half_first):
     g = Builder(F64)
     x = g.input("x", SHAPE)
     g.graph.outputs = [gelu(g, x, half_first=half_first)]
-    fused = fuse(g.graph)
+    fused = fuse_gates(g.graph)
     assert [node.op for node in fused.nodes] == ["Gelu"]
     array = np.random.default_rng(0).standard_normal(SHAPE)
-    (a,), (b,) = (compile_plan(graph, F64, without=("fuse",)).run([array], 1, 1) for graph in (g.graph, fused))
+    (a,), (b,) = (compile_plan(graph, F64, without=("gates",)).run([array], 1, 1) for graph in (g.graph, fused))
     np.testing.assert_allclose(b, a, rtol=1e-13, atol=1e-15)
 
 
@@ -186,4 +187,4 @@ def test_other_uses_of_erf_stay():
         erf = g.emit("Erf", g.emit("Div", x, g.constant(1.5 if wrong == "scale" else np.sqrt(2.0))), alpha=0.0, beta=0.0)
         plus = g.add(erf, g.constant(2.0 if wrong == "shift" else 1.0))
         g.graph.outputs = [g.mul(g.mul(x, plus), g.constant(0.5)), *([erf] if wrong == "read" else [])]
-        assert "Erf" in [node.op for node in fuse(g.graph).nodes]
+        assert "Erf" in [node.op for node in fuse_gates(g.graph).nodes]

@@ -89,7 +89,7 @@ NETS = [residual, excited, inception, grouped, affine, odd]
 
 def both(graph, arrays):
     """Results in plain layout and in blocked layout; and what runs blocked."""
-    plain = compile_plan(graph, F32, without=("blocked", "fuse")).run(arrays, 1, 1)
+    plain = compile_plan(graph, F32, without=("blocked", "fuse", "gates")).run(arrays, 1, 1)
     blocked = compile_plan(graph, F32)
     found = [blocked.run(arrays, 1, workers) for workers in (1, 3)]
     for a, b in zip(*found, strict=True):

@@ -151,7 +151,7 @@ def test_a_missing_rule_is_named(monkeypatch):
     x = g.input("x", (1, 4))
     (first,) = gradients(g, g.emit("HardSwish", x, alpha=0.0, beta=0.0), [x], g.constant(np.ones((1, 4))))
     monkeypatch.setitem(OPERATORS, "UnaryGrad", replace(OPERATORS["UnaryGrad"], gradient=None))
-    with pytest.raises(UnsupportedOpError, match=r"operator 'UnaryGrad' \(output 'unarygrad_\d+'\) has no gradient rule"):
+    with pytest.raises(UnsupportedOpError, match=r"operator 'UnaryGrad' \(output 'hardswish_1.grad'\) has no gradient rule"):
         gradients(g, first, [x], g.constant(np.ones((1, 4))))
 
 

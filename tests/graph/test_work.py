@@ -14,7 +14,7 @@ from gradcam.compat import mode
 from gradcam.forward import build_forward
 from gradcam.graph.explain_graph import Layer, Scores, explain_graph, gradient_graph
 from gradcam.graph.passes import prune
-from gradcam.graph.compilation import compile_plan
+from gradcam.graph.compilation import compile_plan, simplify
 from gradcam.methods import METHODS, find_method
 from gradcam.methods.base import prepare_options
 from gradcam.readers.onnx import read_onnx
@@ -41,8 +41,9 @@ class Compiled:
         self.plain = Counter(step.kernel for step in compile_plan(prune(graph), F32, without=("blocked",)).steps)
         target = target or targets.ClassScore(1)
         scores = Scores.emit(graph, self.forward.outputs, [target], False, F32)
-        self.graph, self.branches = explained(scores, self.layer, method)
-        self.plan = compile_plan(self.graph, F32, without=("blocked",))
+        graph, self.branches = explained(scores, self.layer, method)
+        self.graph = simplify(graph, F32, ("blocked", "fuse"))
+        self.plan = compile_plan(graph, F32, without=("blocked",))
         self.more = Counter(step.kernel for step in self.plan.steps)
         self.more.subtract(self.plain)
 

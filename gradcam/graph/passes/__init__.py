@@ -2,9 +2,22 @@
 
 from gradcam.graph.passes.fold_batchnorm import fold_batchnorm
 from gradcam.graph.passes.fuse import fuse
+from gradcam.graph.passes.gates import fuse_gates
 from gradcam.graph.passes.layout import assign_layouts
 from gradcam.graph.passes.per_picture import cuts_pictures, is_per_picture, picture_axes
 from gradcam.graph.passes.prune import prune
+from gradcam.graph.passes.share import share
 from gradcam.graph.passes.take_row import take_row
 
-__all__ = ["assign_layouts", "cuts_pictures", "fold_batchnorm", "fuse", "is_per_picture", "picture_axes", "prune", "take_row"]
+__all__ = [
+    "assign_layouts",
+    "cuts_pictures",
+    "fold_batchnorm",
+    "fuse",
+    "fuse_gates",
+    "is_per_picture",
+    "picture_axes",
+    "prune",
+    "share",
+    "take_row",
+]

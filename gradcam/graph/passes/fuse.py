@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Graph, Node, Value
-from gradcam.graph.passes.gates import fuse_gates
 from gradcam.ops.blocked import BLOCK
 
 __all__ = ["ACTIVATIONS", "fuse"]
@@ -22,14 +21,10 @@ LINEAR_ROWS = 8
 
 
 def fuse(graph: Graph) -> Graph:
-    """Return the graph with gates as one function and each convolution joined with the addition and the activation after it.
+    """Return the graph with each convolution, and each linear layer of many rows, joined with the addition and the activation after it.
 
     Only values that nothing else reads disappear: where a gradient needs the input of an activation, it stays.
     """
-    return _fuse_layers(fuse_gates(graph))
-
-
-def _fuse_layers(graph: Graph) -> Graph:
     consumers, kept = graph.consumers(), set(graph.outputs)
     taken: set[Node] = set()
     fused: dict[Node, Node] = {}  # by the last node of each chain: where everything that it reads has been computed
