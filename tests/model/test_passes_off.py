@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from model.networks import Weights, conv, model_bytes, resnet, vgg, vit
@@ -11,6 +16,8 @@ import gradcam
 from gradcam.graph.compilation import PASSES, compile_plan
 from gradcam.graph.ir import Graph
 from gradcam.session import Session
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def gated() -> bytes:
@@ -100,3 +107,27 @@ def test_all_passes_off_at_once():
 def test_an_unknown_name_is_refused(make):
     with pytest.raises(ValueError, match=r"without: expected names among fold_batchnorm, take_row, .*winograd, got tuse"):
         make(("fuse", "tuse"))
+
+
+SCRIPT = """
+import sys, gradcam
+print(sys.argv[1:], sorted({step.kernel for step in gradcam.load("gated.onnx").forward_plan().steps}))
+"""
+
+
+def test_a_script_runs_without_passes(tmp_path):
+    (tmp_path / "gated.onnx").write_bytes(gated())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(names):
+        command = [sys.executable, str(ROOT / "tools" / "without_passes.py"), names, "script.py", "--more"]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = run("winograd,gates")
+    assert done.stdout.startswith("['--more'] ['binary_output', 'blocked_"), done.stderr
+    assert "winograd" not in done.stdout
+    done = run("blocked")
+    assert "conv_output" in done.stdout
+    assert "blocked" not in done.stdout
+    assert "without_passes: without: expected names among" in run("none").stderr
