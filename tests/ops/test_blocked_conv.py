@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ops.blocks import from_blocked, to_blocked
+from seeds import seeds
 
 from gradcam import _core
 from gradcam.ops import _call
@@ -92,7 +93,7 @@ def integers(shape, dtype, seed=0):
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(40))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_small_integers_are_exact(isa, seed, dtype):
     shape, w_shape, *window = geometry(seed)
@@ -101,7 +102,7 @@ def test_small_integers_are_exact(isa, seed, dtype):
     np.testing.assert_array_equal(y, naive(x, w, bias, *window))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(40))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradient_on_small_integers_is_exact(isa, seed, dtype):
     shape, w_shape, stride, lo, hi, dilation, groups = geometry(seed)
