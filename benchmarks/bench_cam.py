@@ -17,19 +17,14 @@ caches). The call overhead is the time of `gradcam.cam` less that of the compile
 from __future__ import annotations
 
 import argparse
-import datetime
-import functools
 import itertools
-import os
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import bench_cam_peers as peers
 import numpy as np
+from measuring import STREAM_BYTES, Call, interleaved, machine, read_rate, report, table
 from threadpoolctl import threadpool_limits
 
 import gradcam
@@ -41,12 +36,6 @@ OURS = "gradcam"
 BARS = {"gradcam": {"pytorch-grad-cam": 2.5}, "gradcam++": {"pytorch-grad-cam": 10.0}, "eigencam": {"pytorch-grad-cam": 20.0}}
 EAGER_BAR = 1.5
 OVERHEAD_BAR_US = 10.0
-SAMPLE_SECONDS = 2e-5
-ROUND_SECONDS = 0.03
-STREAM_BYTES = 1 << 28
-README = Path(__file__).with_name("README.md")
-MARKS = ("<!-- bench_cam.py writes from here -->", "<!-- to here -->")
-Call = Callable[[], Any]
 
 
 @dataclass
@@ -74,57 +63,6 @@ class Case:
     def ratio(self, contender: str) -> float | None:
         """How many times the contender's time is ours."""
         return self.best[contender] / self.best[OURS] if contender in self.best else None
-
-
-def repeat(call: Call, number: int) -> float:
-    """Seconds of one of `number` calls."""
-    start = time.perf_counter()
-    for _ in itertools.repeat(None, number):
-        call()
-    return (time.perf_counter() - start) / number
-
-
-def calls_of_a_sample(call: Call) -> tuple[int, float]:
-    """Calls that the clock measures well together, and the seconds of one."""
-    number = 1
-    while (seconds := repeat(call, number)) * number < SAMPLE_SECONDS:
-        number *= 2
-    return number, seconds
-
-
-def shortest(call: Call, number: int, seconds: float) -> float:
-    """Best sample of `number` calls each within so many seconds: what other processes take in between does not count."""
-    end = time.perf_counter() + seconds
-    best = repeat(call, number)
-    while time.perf_counter() < end:
-        best = min(best, repeat(call, number))
-    return best
-
-
-def interleaved(contenders: dict[str, Call], rounds: int) -> dict[str, float]:
-    """Best time of each contender; a call that takes half a second is not repeated in every round."""
-    first = {name: calls_of_a_sample(call) for name, call in contenders.items()}
-    best = {name: seconds for name, (_, seconds) in first.items()}
-    for _ in range(rounds):
-        for name, call in contenders.items():
-            if best[name] < 0.5:
-                best[name] = min(best[name], shortest(call, first[name][0], ROUND_SECONDS))
-    return best
-
-
-@functools.cache
-def read_rate(size: int, threads: int) -> float:
-    """Bytes per second at which `threads` threads read a buffer of `size` bytes over and over (dot product with itself)."""
-    parts = np.array_split(np.ones(size // 4, np.float32), threads)
-    number = max(1, (1 << 26) // size)
-
-    def read(part: np.ndarray) -> None:
-        for _ in range(number):
-            part.dot(part)
-
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        seconds = shortest(lambda: list(pool.map(read, parts)), 1, 0.5)
-    return number * size / seconds
 
 
 def arrays(case: Case, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +131,7 @@ def columns(cases: list[Case]) -> list[str]:
     return [name for name in peers.PEERS if any(name in case.best for case in cases)]
 
 
-def table(cases: list[Case], markdown: bool) -> list[str]:
+def rows_of(cases: list[Case]) -> list[list[str]]:
     """One row per case: our time, the peers' times over ours, the share of the bandwidth."""
     names = columns(cases)
     head = ["method", "arrays", "threads", "gradcam, us", *(f"{name} / ours" for name in names), "bandwidth"]
@@ -202,11 +140,7 @@ def table(cases: list[Case], markdown: bool) -> list[str]:
         ratios = (case.ratio(name) for name in names)
         times = [f"{1e6 * case.best[OURS]:.0f}", *("-" if r is None else f"{r:.1f}" for r in ratios)]
         rows.append([case.method, case.name, str(case.threads), *times, f"{100 * case.share:.0f} %"])
-    if markdown:
-        rows.insert(1, ["---"] * len(head))
-        return [f"| {' | '.join(row)} |" for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return rows
 
 
 def verdict(cases: list[Case], spent: tuple[float, float]) -> list[str]:
@@ -229,19 +163,6 @@ def verdict(cases: list[Case], spent: tuple[float, float]) -> list[str]:
     ]
 
 
-def write(lines: list[str]) -> None:
-    """Replace what stands between the two marks in README.md."""
-    before, _, rest = README.read_text().partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    README.write_text("\n".join([f"{before}{MARKS[0]}", *lines, f"{MARKS[1]}{after}"]))
-
-
-def machine() -> str:
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU")
-    level = gradcam.cpu_info()["isa"]
-    return f"{cpu}, {len(os.sched_getaffinity(0))} cores, kernels at {level}; NumPy {np.__version__}, {peers.versions()}"
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=peers.METHODS)
@@ -261,7 +182,7 @@ def main() -> None:
     rates = [f"{threads} threads {read_rate(STREAM_BYTES, threads) / 1e9:.1f} GB/s" for threads in options.threads]
     kind = "cold" if options.cold else "hot"
     lines = [
-        f"{machine()}; {datetime.date.today()}; {kind} arrays, {options.rounds} rounds; load {os.getloadavg()[0]:.1f} when it began.",
+        f"{machine('torch', 'grad-cam')} {kind.capitalize()} arrays, {options.rounds} rounds.",
         f"Streaming read of {STREAM_BYTES >> 20} MiB: {', '.join(rates)}.",
         "",
     ]
@@ -273,10 +194,8 @@ def main() -> None:
         for batch in options.batches
         for threads in options.threads
     ]
-    lines += [*table(cases, options.markdown or options.write), "", *verdict(cases, spent)]
-    print("\n".join(lines))
-    if options.write:
-        write(lines)
+    lines += [*table(rows_of(cases), options.markdown or options.write), "", *verdict(cases, spent)]
+    report(__file__, lines, options.write)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import Any
 
@@ -197,14 +196,3 @@ def _threads(count: int) -> Iterator[None]:
 def torch_threads(count: int) -> AbstractContextManager[None]:
     """Let torch use so many threads within a block."""
     return nullcontext() if torch is None else _threads(count)
-
-
-def versions() -> str:
-    """Return the peers' versions."""
-    found = []
-    for package in ("torch", "grad-cam"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    return ", ".join(found)
