@@ -203,7 +203,7 @@ class Model:
         names = list(outputs) if outputs is not None else list(bound.forward.outputs)
         values = self._values(bound.forward, names)
         key = ("run", bound.key, tuple(names), _call.isa)
-        plan = self._session.plans.get(key, lambda: self._forward_plan(bound.forward, values))
+        plan = self._session.plans.get(key, lambda: self._session.compile(bound.forward.folded(values), bound.forward.real))
         found = self._session.execute(plan, bound, bound.arrays, num_threads)
         results = {n: bound.forward.arrange(v, a, bound.pictures) for n, v, a in zip(names, values, found, strict=True)}
         if bound.squeeze:
@@ -212,14 +212,12 @@ class Model:
 
     def forward_plan(self) -> Plan:
         """Plan of a forward run at the declared sizes (`gradcam info --plan`)."""
-        return self._forward_plan(self._session.nominal, list(self._session.nominal.outputs.values()))
+        forward = self._session.nominal
+        return self._session.compile(forward.folded(list(forward.outputs.values())), forward.real)
 
     def explain_plan(self, target: Any = None, **keywords: Any) -> Plan:
         """Plan of `explain` at the declared sizes, with its keywords (`gradcam info --plan --layer L --method M`)."""
         return explain_plan(self._session, self.labels, "explain_plan", target, Request.from_keywords(keywords))
-
-    def _forward_plan(self, forward: Forward, values: Sequence[Value]) -> Plan:
-        return self._session.compile(forward.folded(values), forward.real)
 
     def _values(self, forward: Forward, names: Sequence[str]) -> list[Value]:
         return [forward.outputs[n] if n in forward.outputs else forward.layer(n) for n in names]
