@@ -81,7 +81,7 @@ GCAM_FN(blocked_conv_rows)(const GCAM_FN(blocked_conv_work) * work, const gcam_t
                                      ? NULL
                                      : work->residual + (row + r) * residual_row + x * work->tile.residual_pixel;
             }
-            GCAM_FN(tile)(runs, columns, work->tile.in_pixel)(&work->tile, part, &at);
+            GCAM_FN(tile)(runs, columns, part->out_blocks, work->tile.in_pixel)(&work->tile, part, &at);
             x += columns;
         }
     }

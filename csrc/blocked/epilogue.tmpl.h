@@ -3,7 +3,7 @@
 
 #define GCAM_LIBM(function, x) ((real_t)function((double)(x)))
 
-/* y = f(y + r) for `count` elements that lie together; r may be NULL. */
+/* y = f(y + r) for `count` elements that lie together, whole vectors; r may be NULL. */
 static void
 GCAM_FN(blocked_finish)(const gcam_epilogue *e, const real_t *r, real_t *y, ptrdiff_t count)
 {
@@ -13,6 +13,12 @@ GCAM_FN(blocked_finish)(const gcam_epilogue *e, const real_t *r, real_t *y, ptrd
         for (ptrdiff_t i = 0; i < count; i++) {
             y[i] += r[i];
         }
+    }
+    if (e->op == GCAM_UNARY_SILU) {
+        for (ptrdiff_t i = 0; i < count; i += VLANES) {
+            V(store)(y + i, GCAM_FN(silu_vector)(V(load)(y + i)));
+        }
+        return;
     }
     switch ((gcam_unary_op)e->op) {
 #define GCAM_UNARY(NAME, Y, DX)                                                                                        \

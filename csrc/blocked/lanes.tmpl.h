@@ -10,11 +10,17 @@ GCAM_FN(blocked_lanes)(const real_t *v, ptrdiff_t channels, ptrdiff_t block, rea
     }
 }
 
-/* The short epilogues are worth registers: their bits are those of blocked_finish, which does the others. */
+/* The short activations are worth registers: their bits are those of blocked_finish, which does the others. */
+static bool
+GCAM_FN(blocked_fits_registers)(const gcam_epilogue *e)
+{
+    return e->op == -1 || e->op == GCAM_UNARY_RELU || e->op == GCAM_UNARY_CLIP;
+}
+
 static bool
 GCAM_FN(blocked_is_short)(const gcam_epilogue *e)
 {
-    return !e->has_residual && (e->op == -1 || e->op == GCAM_UNARY_RELU || e->op == GCAM_UNARY_CLIP);
+    return !e->has_residual && GCAM_FN(blocked_fits_registers)(e);
 }
 
 /* f(v) for a short epilogue, v itself for the others. */
@@ -25,10 +31,7 @@ GCAM_FN(blocked_short)(ptrdiff_t op, vreal low, vreal high, vreal v)
         return V(relu)(v);
     }
     if (op == GCAM_UNARY_CLIP) {
-        typedef V(mask) mask;
-        const mask below = v < low;
-        const mask raised = (below & (mask)low) | (~below & (mask)v), above = (vreal)raised > high;
-        return (vreal)((above & (mask)high) | (~above & raised));
+        return V(at_most)(V(at_least)(v, low), high);
     }
     return v;
 }

@@ -37,7 +37,7 @@ GCAM_FN(linear_rows)(const gcam_tile_geom *geom, const gcam_tile_part *part, con
             place.out[r] += first * geom->out_pixel;
             place.residual[r] = place.residual[r] == NULL ? NULL : place.residual[r] + first * geom->residual_pixel;
         }
-        GCAM_FN(tile)(runs, columns, geom->in_pixel)(geom, part, &place);
+        GCAM_FN(tile)(runs, columns, part->out_blocks, geom->in_pixel)(geom, part, &place);
         row += runs * columns;
     }
 }

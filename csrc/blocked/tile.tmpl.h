@@ -26,11 +26,12 @@ typedef struct {
 } GCAM_FN(tile_place);
 
 GCAM_INLINE void
-GCAM_FN(tile_begin)(const int runs, const int columns, const gcam_tile_geom *g, const gcam_tile_part *part,
-                    const GCAM_FN(tile_place) * at, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+GCAM_FN(tile_begin)(const int runs, const int columns, const int vectors, const gcam_tile_geom *g,
+                    const gcam_tile_part *part, const GCAM_FN(tile_place) * at,
+                    vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
 #pragma GCC unroll 8
-    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+    for (int v = 0; v < vectors; v++) {
         const ptrdiff_t left = part->bias_length - v * VLANES;
         vreal bias = {0};
         if (part->begins && at->bias != NULL && left > 0) {
@@ -47,8 +48,8 @@ GCAM_FN(tile_begin)(const int runs, const int columns, const gcam_tile_geom *g, 
 
 /* `in_pixel` is a constant once inlined, or g->in_pixel. */
 GCAM_INLINE void
-GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, const gcam_tile_geom *g,
-                  ptrdiff_t blocks, const GCAM_FN(tile_place) * at,
+GCAM_FN(tile_sum)(const int runs, const int columns, const int vectors, const ptrdiff_t in_pixel,
+                  const gcam_tile_geom *g, ptrdiff_t blocks, const GCAM_FN(tile_place) * at,
                   vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
     const real_t *restrict w = at->weights;
@@ -59,11 +60,11 @@ GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, c
             for (int k = 0; k < GCAM_BLOCK; k++) {
                 vreal line[BLOCKED_VECTORS];
 #pragma GCC unroll 4
-                for (int v = 0; v < BLOCKED_CHANNELS; v += BLOCKED_LINE) {
+                for (int v = 0; v < vectors * VLANES; v += BLOCKED_LINE) {
                     __builtin_prefetch(w + BLOCKED_AHEAD + v);
                 }
 #pragma GCC unroll 8
-                for (int v = 0; v < BLOCKED_VECTORS; v++) {
+                for (int v = 0; v < vectors; v++) {
                     line[v] = V(load)(w + v * VLANES);
                 }
 #pragma GCC unroll 14
@@ -71,7 +72,7 @@ GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, c
                     const real_t *run = p < columns ? first : second;
                     const vreal x = V(set1)(run[p % columns * in_pixel]);
 #pragma GCC unroll 8
-                    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+                    for (int v = 0; v < vectors; v++) {
                         sum[p][v] = V(fma)(x, line[v], sum[p][v]);
                     }
                 }
@@ -85,11 +86,12 @@ GCAM_FN(tile_sum)(const int runs, const int columns, const ptrdiff_t in_pixel, c
 
 /* sum += what lies at `from`, in the blocks that are stored. */
 GCAM_INLINE void
-GCAM_FN(tile_add)(const int runs, const int columns, const gcam_tile_part *part, const real_t *const *from,
-                  ptrdiff_t pixel, ptrdiff_t block, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+GCAM_FN(tile_add)(const int runs, const int columns, const int vectors, const gcam_tile_part *part,
+                  const real_t *const *from, ptrdiff_t pixel, ptrdiff_t block,
+                  vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
 #pragma GCC unroll 8
-    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+    for (int v = 0; v < vectors; v++) {
         if (v / BLOCK_VECTORS >= part->out_blocks) {
             break;
         }
@@ -101,29 +103,41 @@ GCAM_FN(tile_add)(const int runs, const int columns, const gcam_tile_part *part,
     }
 }
 
+/* sum = f(sum) for an activation that fits the registers. */
+GCAM_INLINE void
+GCAM_FN(tile_map)(const int runs, const int columns, const int vectors, const gcam_unary_op op,
+                  const gcam_epilogue *epilogue, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+{
+    const vreal low = V(set1)((real_t)epilogue->alpha), high = V(set1)((real_t)epilogue->beta);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+#pragma GCC unroll 14
+        for (int p = 0; p < runs * columns; p++) {
+            sum[p][v] = GCAM_FN(blocked_short)(op, low, high, sum[p][v]);
+        }
+    }
+}
+
 /* Stores the sums; at the end of them with residual and activation, the common ones in registers. */
 GCAM_INLINE void
-GCAM_FN(tile_end)(const int runs, const int columns, const gcam_tile_geom *g, const gcam_tile_part *part,
-                  const GCAM_FN(tile_place) * at, vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+GCAM_FN(tile_end)(const int runs, const int columns, const int vectors, const gcam_tile_geom *g,
+                  const gcam_tile_part *part, const GCAM_FN(tile_place) * at,
+                  vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
     if (part->adds) {
         const real_t *const stored[] = {at->out[0], at->out[1]};
-        GCAM_FN(tile_add)(runs, columns, part, stored, g->out_pixel, g->out_block, sum);
+        GCAM_FN(tile_add)(runs, columns, vectors, part, stored, g->out_pixel, g->out_block, sum);
     }
     if (part->ends && at->residual[0] != NULL) {
-        GCAM_FN(tile_add)(runs, columns, part, at->residual, g->residual_pixel, g->residual_block, sum);
+        GCAM_FN(tile_add)(runs, columns, vectors, part, at->residual, g->residual_pixel, g->residual_block, sum);
     }
     if (part->ends && g->epilogue->op == GCAM_UNARY_RELU) {
-#pragma GCC unroll 8
-        for (int v = 0; v < BLOCKED_VECTORS; v++) {
-#pragma GCC unroll 14
-            for (int p = 0; p < runs * columns; p++) {
-                sum[p][v] = V(relu)(sum[p][v]);
-            }
-        }
+        GCAM_FN(tile_map)(runs, columns, vectors, GCAM_UNARY_RELU, g->epilogue, sum);
+    } else if (part->ends && g->epilogue->op == GCAM_UNARY_CLIP) {
+        GCAM_FN(tile_map)(runs, columns, vectors, GCAM_UNARY_CLIP, g->epilogue, sum);
     }
 #pragma GCC unroll 8
-    for (int v = 0; v < BLOCKED_VECTORS; v++) {
+    for (int v = 0; v < vectors; v++) {
         if (v / BLOCK_VECTORS >= part->out_blocks) {
             break;
         }
@@ -134,7 +148,7 @@ GCAM_FN(tile_end)(const int runs, const int columns, const gcam_tile_geom *g, co
     }
 }
 
-/* Activations other than ReLU, over what the tile has just stored. */
+/* Activations that do not fit the registers, over what the tile has just stored. */
 static void
 GCAM_FN(tile_activate)(ptrdiff_t runs, ptrdiff_t columns, const gcam_tile_geom *g, const gcam_tile_part *part,
                        const GCAM_FN(tile_place) * at)
@@ -152,49 +166,51 @@ GCAM_FN(tile_activate)(ptrdiff_t runs, ptrdiff_t columns, const gcam_tile_geom *
 }
 
 GCAM_INLINE void
-GCAM_FN(tile_of)(const int runs, const int columns, const ptrdiff_t in_pixel, const gcam_tile_geom *g,
-                 const gcam_tile_part *part, const GCAM_FN(tile_place) * at)
+GCAM_FN(tile_of)(const int runs, const int columns, const int vectors, const ptrdiff_t in_pixel,
+                 const gcam_tile_geom *g, const gcam_tile_part *part, const GCAM_FN(tile_place) * at)
 {
     vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS];
-    GCAM_FN(tile_begin)(runs, columns, g, part, at, sum);
-    GCAM_FN(tile_sum)(runs, columns, in_pixel, g, part->in_blocks, at, sum);
-    GCAM_FN(tile_end)(runs, columns, g, part, at, sum);
-    if (part->ends && g->epilogue->op != -1 && g->epilogue->op != GCAM_UNARY_RELU) {
+    GCAM_FN(tile_begin)(runs, columns, vectors, g, part, at, sum);
+    GCAM_FN(tile_sum)(runs, columns, vectors, in_pixel, g, part->in_blocks, at, sum);
+    GCAM_FN(tile_end)(runs, columns, vectors, g, part, at, sum);
+    if (part->ends && !GCAM_FN(blocked_fits_registers)(g->epilogue)) {
         GCAM_FN(tile_activate)(runs, columns, g, part, at);
     }
 }
 
 typedef void (*GCAM_FN(tile_function))(const gcam_tile_geom *, const gcam_tile_part *, const GCAM_FN(tile_place) *);
 
-#define GCAM_DEFINE_TILE(runs, columns, name, in_pixel)                                                                \
+#define GCAM_DEFINE_TILE(runs, columns, name, vectors, in_pixel)                                                       \
     static void GCAM_FN(tile_##runs##x##columns##_##name)(const gcam_tile_geom *g, const gcam_tile_part *part,         \
                                                           const GCAM_FN(tile_place) * at)                              \
     {                                                                                                                  \
         if (columns <= BLOCKED_COLUMNS) { /* else never called, and empty */                                           \
-            GCAM_FN(tile_of)(runs, columns < BLOCKED_COLUMNS ? columns : BLOCKED_COLUMNS, in_pixel, g, part, at);      \
+            GCAM_FN(tile_of)(runs, columns < BLOCKED_COLUMNS ? columns : BLOCKED_COLUMNS, vectors, in_pixel, g, part,  \
+                             at);                                                                                      \
         }                                                                                                              \
     }
-#define GCAM_DEFINE_TILES(name, in_pixel)                                                                              \
-    GCAM_DEFINE_TILE(1, 1, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 1, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(1, 2, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 2, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(1, 3, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 3, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(1, 4, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 4, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(1, 5, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 5, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(1, 6, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 6, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(1, 7, name, in_pixel)                                                                             \
-    GCAM_DEFINE_TILE(2, 7, name, in_pixel)
-GCAM_DEFINE_TILES(dense, GCAM_BLOCK)
-GCAM_DEFINE_TILES(halved, 2 * GCAM_BLOCK)
-GCAM_DEFINE_TILES(strided, g->in_pixel)
+#define GCAM_DEFINE_TILES(name, vectors, in_pixel)                                                                     \
+    GCAM_DEFINE_TILE(1, 1, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 1, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(1, 2, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 2, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(1, 3, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 3, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(1, 4, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 4, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(1, 5, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 5, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(1, 6, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 6, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(1, 7, name, vectors, in_pixel)                                                                    \
+    GCAM_DEFINE_TILE(2, 7, name, vectors, in_pixel)
+GCAM_DEFINE_TILES(dense, BLOCKED_VECTORS, GCAM_BLOCK)
+GCAM_DEFINE_TILES(halved, BLOCKED_VECTORS, 2 * GCAM_BLOCK)
+GCAM_DEFINE_TILES(strided, BLOCKED_VECTORS, g->in_pixel)
+GCAM_DEFINE_TILES(narrow, BLOCK_VECTORS, g->in_pixel)
 
-/* The tile of so many runs and columns (<= BLOCKED_COLUMNS), for pixels `in_pixel` apart. */
-static GCAM_FN(tile_function) GCAM_FN(tile)(ptrdiff_t runs, ptrdiff_t columns, ptrdiff_t in_pixel)
+/* The tile of so many runs and columns (<= BLOCKED_COLUMNS) and output blocks, for pixels `in_pixel` apart. */
+static GCAM_FN(tile_function) GCAM_FN(tile)(ptrdiff_t runs, ptrdiff_t columns, ptrdiff_t blocks, ptrdiff_t in_pixel)
 {
 #define GCAM_TILE_ROW(runs, name)                                                                                      \
     {                                                                                                                  \
@@ -202,12 +218,14 @@ static GCAM_FN(tile_function) GCAM_FN(tile)(ptrdiff_t runs, ptrdiff_t columns, p
             GCAM_FN(tile_##runs##x4_##name), GCAM_FN(tile_##runs##x5_##name), GCAM_FN(tile_##runs##x6_##name),         \
             GCAM_FN(tile_##runs##x7_##name)                                                                            \
     }
-    static const GCAM_FN(tile_function) table[3][GCAM_TILE_RUNS][7] = {
+    static const GCAM_FN(tile_function) table[4][GCAM_TILE_RUNS][7] = {
         {GCAM_TILE_ROW(1, dense), GCAM_TILE_ROW(2, dense)},
         {GCAM_TILE_ROW(1, halved), GCAM_TILE_ROW(2, halved)},
         {GCAM_TILE_ROW(1, strided), GCAM_TILE_ROW(2, strided)},
+        {GCAM_TILE_ROW(1, narrow), GCAM_TILE_ROW(2, narrow)},
     };
-    const int kind = in_pixel == GCAM_BLOCK ? 0 : in_pixel == 2 * GCAM_BLOCK ? 1 : 2;
+    const int whole = in_pixel == GCAM_BLOCK ? 0 : in_pixel == 2 * GCAM_BLOCK ? 1 : 2;
+    const int kind = blocks * GCAM_BLOCK < BLOCKED_CHANNELS ? 3 : whole;
     return table[kind][runs - 1][columns - 1];
 }
 #undef GCAM_TILE_ROW

@@ -221,7 +221,7 @@ GCAM_FN(winograd_panel)(const gcam_tile_geom *geom, gcam_tile_part part, const r
             at.in[1] = in + (end - columns) * GCAM_BLOCK;
             at.out[0] = m + begin * GCAM_BLOCK;
             at.out[1] = m + (end - columns) * GCAM_BLOCK;
-            GCAM_FN(tile)(runs, columns, GCAM_BLOCK)(geom, &part, &at);
+            GCAM_FN(tile)(runs, columns, part.out_blocks, GCAM_BLOCK)(geom, &part, &at);
         }
     }
 }

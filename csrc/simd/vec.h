@@ -1,7 +1,8 @@
 /* The SIMD vocabulary: kernels that need registers by name are written once against it.
  *
  * Included once per ISA, after a header vec_<isa>.h defined GCAM_VEC_BYTES and then the two fused operations,
- * gcam_widen_f32 and the two gcam_relu (of which GCC makes several instructions where there is one); everything else is
+ * gcam_widen_f32 and the two gcam_relu (of which GCC makes several instructions where there is one); with
+ * GCAM_VEC_LIMITS defined also the four gcam_at_least and gcam_at_most, for the same reason. Everything else is
  * what GCC's and clang's vector types give on any machine. Suffixes f32 and f64; templates write V(add) and vreal,
  * which the dtype includes (base/dtype_f32.h, base/dtype_f64.h) turn into the right one. Lanes: VLANES.
  *
@@ -9,6 +10,7 @@
  *   V(load_n)(p, n)     n < VLANES lanes, the rest zero      V(store_n)(p, v, n)  n < VLANES lanes
  *   V(set1)(x)          x in all lanes                       V(fma)(a, b, c)      a * b + c (fused where the ISA can)
  *   V(add) V(sub) V(mul)(a, b)                               V(relu)(v)           v < 0 ? 0 : v, keeps NaN and -0.0
+ *   V(at_least)(v, b)   v < b ? b : v, keeps NaN             V(at_most)(v, b)     v > b ? b : v, keeps NaN
  *   V(sum)(v)           lanes added in a fixed order         V(widen)(p)          GCAM_LANES_F64 numbers as doubles
  */
 #ifndef GCAM_SIMD_VEC_H
@@ -80,6 +82,23 @@ typedef int64_t gcam_mask_f64 __attribute__((vector_size(GCAM_VEC_BYTES)));
 
 GCAM_VEC_COMMON(f32, float, GCAM_LANES_F32)
 GCAM_VEC_COMMON(f64, double, GCAM_LANES_F64)
+
+#ifndef GCAM_VEC_LIMITS
+#define GCAM_VEC_SELECT(suffix, which, a, b)                                                                           \
+    (gcam_vec_##suffix)(((which) & (gcam_mask_##suffix)(a)) | (~(which) & (gcam_mask_##suffix)(b)))
+#define GCAM_VEC_LIMIT(suffix)                                                                                         \
+    GCAM_INLINE gcam_vec_##suffix gcam_at_least_##suffix(gcam_vec_##suffix v, gcam_vec_##suffix bound)                 \
+    {                                                                                                                  \
+        return GCAM_VEC_SELECT(suffix, v < bound, bound, v);                                                           \
+    }                                                                                                                  \
+    GCAM_INLINE gcam_vec_##suffix gcam_at_most_##suffix(gcam_vec_##suffix v, gcam_vec_##suffix bound)                  \
+    {                                                                                                                  \
+        return GCAM_VEC_SELECT(suffix, v > bound, bound, v);                                                           \
+    }
+
+GCAM_VEC_LIMIT(f32)
+GCAM_VEC_LIMIT(f64)
+#endif
 
 GCAM_INLINE gcam_vec_f64
 gcam_widen_f64(const double *p)

@@ -1,5 +1,6 @@
 /* AVX2 + FMA: 32-byte vectors. */
 #define GCAM_VEC_BYTES 32
+#define GCAM_VEC_LIMITS
 #include "simd/vec.h"
 
 GCAM_INLINE gcam_vec_f32
@@ -31,4 +32,29 @@ GCAM_INLINE gcam_vec_f64
 gcam_relu_f64(gcam_vec_f64 v)
 {
     return (gcam_vec_f64)_mm256_max_pd(_mm256_setzero_pd(), (__m256d)v);
+}
+
+/* As above: where either is NaN, the second operand is the result. */
+GCAM_INLINE gcam_vec_f32
+gcam_at_least_f32(gcam_vec_f32 v, gcam_vec_f32 bound)
+{
+    return (gcam_vec_f32)_mm256_max_ps((__m256)bound, (__m256)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_at_least_f64(gcam_vec_f64 v, gcam_vec_f64 bound)
+{
+    return (gcam_vec_f64)_mm256_max_pd((__m256d)bound, (__m256d)v);
+}
+
+GCAM_INLINE gcam_vec_f32
+gcam_at_most_f32(gcam_vec_f32 v, gcam_vec_f32 bound)
+{
+    return (gcam_vec_f32)_mm256_min_ps((__m256)bound, (__m256)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_at_most_f64(gcam_vec_f64 v, gcam_vec_f64 bound)
+{
+    return (gcam_vec_f64)_mm256_min_pd((__m256d)bound, (__m256d)v);
 }

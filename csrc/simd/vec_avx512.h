@@ -1,5 +1,6 @@
 /* AVX-512 F, VL, DQ and BW: 64-byte vectors. */
 #define GCAM_VEC_BYTES 64
+#define GCAM_VEC_LIMITS
 #include "simd/vec.h"
 
 GCAM_INLINE gcam_vec_f32
@@ -31,4 +32,29 @@ GCAM_INLINE gcam_vec_f64
 gcam_relu_f64(gcam_vec_f64 v)
 {
     return (gcam_vec_f64)_mm512_max_pd(_mm512_setzero_pd(), (__m512d)v);
+}
+
+/* As above: where either is NaN, the second operand is the result. */
+GCAM_INLINE gcam_vec_f32
+gcam_at_least_f32(gcam_vec_f32 v, gcam_vec_f32 bound)
+{
+    return (gcam_vec_f32)_mm512_max_ps((__m512)bound, (__m512)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_at_least_f64(gcam_vec_f64 v, gcam_vec_f64 bound)
+{
+    return (gcam_vec_f64)_mm512_max_pd((__m512d)bound, (__m512d)v);
+}
+
+GCAM_INLINE gcam_vec_f32
+gcam_at_most_f32(gcam_vec_f32 v, gcam_vec_f32 bound)
+{
+    return (gcam_vec_f32)_mm512_min_ps((__m512)bound, (__m512)v);
+}
+
+GCAM_INLINE gcam_vec_f64
+gcam_at_most_f64(gcam_vec_f64 v, gcam_vec_f64 bound)
+{
+    return (gcam_vec_f64)_mm512_min_pd((__m512d)bound, (__m512d)v);
 }

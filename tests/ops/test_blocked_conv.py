@@ -135,7 +135,7 @@ def test_all_tile_edges(isa, width, height, stride):
     np.testing.assert_array_equal(forward(x, w, None, *window), naive(x, w, None, *window))
 
 
-@pytest.mark.parametrize("name", [None, "Relu", "Clip", "Sigmoid", "HardSwish", "LeakyRelu"])
+@pytest.mark.parametrize("name", [None, "Relu", "Clip", "Sigmoid", "HardSwish", "LeakyRelu", "Silu"])
 @pytest.mark.parametrize("with_residual", [False, True])
 def test_epilogue(isa, name, with_residual):
     rng = np.random.default_rng(3)
@@ -149,6 +149,7 @@ def test_epilogue(isa, name, with_residual):
         "Relu": lambda z: np.maximum(z, 0),
         "Clip": lambda z: np.clip(z, -2, 3),
         "Sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "Silu": lambda z: z / (1 + np.exp(-z)),
         "HardSwish": lambda z: z * np.clip(z + 3, 0, 6) / 6,
         "LeakyRelu": lambda z: np.where(z < 0, 0.1 * z, z),
     }[name](z)

@@ -10,7 +10,7 @@ from gradcam import _core
 from gradcam.ops._call import Attributes
 from gradcam.ops.blocked import BLOCK, Blocked, Window, depthwise_attributes, depthwise_grad_attributes, epilogue
 from gradcam.ops.conv import conv, conv_input_grad
-from gradcam.ops.unary import unary_attributes
+from gradcam.ops.unary import UNARY, unary_attributes
 
 DTYPES = ["float32", "float64"]
 
@@ -187,3 +187,20 @@ def test_operands():
     for ints, argument in (((0, 3, 3, 0), "shape"), ((4, 3, 0, 0), "kernel"), ((4, 3, 3, 2), "op"), ((4, 3, 3), "attributes")):
         with pytest.raises(ValueError, match=argument):
             _core.operands("blocked_depthwise_pack", "scalar", "f", ints, ())
+
+
+def test_silu_is_exact_to_4_ulp_over_its_range(isa):
+    rng = np.random.default_rng(0)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3e38, -3e38, -104.0, -150.0, 89.0]
+    x = np.concatenate([np.linspace(-125, 100, 40000), rng.uniform(-3, 3, 8000), special, np.zeros(4)]).astype("float32")
+    x = np.resize(x, (1, 16, 55, 55))
+    w, tensor = np.ones((16, 1, 1, 1), "float32"), Blocked(1, 16, 55, 55)
+    y = depthwise(x, w, tensor, tensor, Window((1, 1)), code=UNARY["Silu"]).ravel()
+    x = x.ravel()
+    wide = x.astype("float64")
+    with np.errstate(over="ignore", invalid="ignore"):
+        want = np.where(np.isneginf(wide), 0, np.where(wide < 0, wide * np.exp(wide) / (1 + np.exp(wide)), wide / (1 + np.exp(-wide))))
+    normal = np.isfinite(wide)
+    spacing = np.spacing(np.maximum(np.abs(want[normal]), 1e-45).astype("float32")).astype("float64")
+    assert (np.abs(y[normal] - want[normal]) / spacing).max() <= 4
+    np.testing.assert_array_equal(y[~normal], want[~normal])
