@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from gradcam.graph.explain_graph import Layer, entering_normaliser
 from gradcam.graph.ir import MANY, Graph, Shape, Value
 from gradcam.graph.layers import LayerInfo, channel_axes, find_layers, split_tokens
 from gradcam.graph.module_paths import child_paths, pattern_of
-from gradcam.graph.passes import cuts_pictures, fold_batchnorm, is_per_picture, picture_axes
+from gradcam.graph.passes import cuts_pictures, fold_batchnorm, fuse_gates, is_per_picture, picture_axes
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.graph.source import Source
 
@@ -31,7 +31,8 @@ class Forward:
     outputs: dict[str, Value]
     layers: dict[Value, LayerInfo]
     lookup: dict[str, Value]
-    folds: FoldCache | None
+    folds: FoldCache
+    without: Collection[str]
     channel_axes: dict[Value, int]
     picture_axes: dict[Value, int | None] | None
     _default_layers: dict[str | None, Value | None] = field(default_factory=dict)
@@ -43,9 +44,14 @@ class Forward:
         return self.picture_axes is not None
 
     def folded(self, outputs: Sequence[Value], keep: Sequence[Value] = ()) -> Graph:
-        """Graph with other outputs, batch normalisation folded where `keep` allows it (without a cache: nowhere)."""
+        """Graph with other outputs; where `keep` allows it, batch normalisation folded and activations in parts as one function.
+
+        Before differentiation, so that the gradient of such an activation is one node too.
+        """
         graph = Graph(list(self.graph.inputs), list(outputs), list(self.graph.nodes))
-        return graph if self.folds is None else fold_batchnorm(graph, keep, self.folds)
+        if "fold_batchnorm" not in self.without:
+            graph = fold_batchnorm(graph, keep, self.folds)
+        return graph if "gates" in self.without else fuse_gates(graph, keep)
 
     def layer(self, name: str) -> Value:
         """Value of one layer given by tensor or node name, module path, or a pattern; LayerError lists the nearest three."""
@@ -121,13 +127,17 @@ class Forward:
         return self.channel_axes.get(layer, 1)
 
 
-def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], folds: FoldCache | None) -> Forward:
+def build_forward(
+    source: Source, shapes: Mapping[str, Shape], real: np.dtype[Any], folds: FoldCache, without: Collection[str] = ()
+) -> Forward:
     """Build the graph at given input shapes; built for one picture, it may turn out to serve any number.
 
     Parameters
     ----------
     shapes : mapping
         Shape of every input with its batch.
+    without : collection of str
+        Passes to leave out, of `gradcam.graph.compilation.PASSES`.
     """
     graph, names = source.build(shapes, real)
     axes = channel_axes(graph)
@@ -136,7 +146,7 @@ def build_forward(source: Source, shapes: Mapping[str, Shape], real: np.dtype[An
     pictures = picture_axes(graph) if all(shape[0] == 1 for shape in shapes.values()) and is_per_picture(graph) else None
     if pictures is not None and cuts_pictures(graph, pictures) and _leaves_pictures_out(source, shapes, real, names, pictures):
         pictures = None
-    return Forward(graph, real, outputs, layers, lookup, folds, axes, pictures)
+    return Forward(graph, real, outputs, layers, lookup, folds, without, axes, pictures)
 
 
 def _leaves_pictures_out(

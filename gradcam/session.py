@@ -72,7 +72,7 @@ class Session:
         self.source, self.max_bytes = source, max_bytes
         self.without = frozenset(without)
         self.plans: Cache[Any] = Cache(32)
-        self._folds = None if "fold_batchnorm" in self.without else FoldCache(1024)
+        self._folds = FoldCache(1024)
         self._packs = PackCache(1024)
         self._forwards: Cache[Forward | None] = Cache(16)
         self.nominal = self._build_nominal()
@@ -125,13 +125,15 @@ class Session:
         alone = self._forwards.get((tuple(single.values()), real.char, "one picture"), partial(self._try, single, real))
         if alone is not None and (alone.per_picture or single == shapes):
             return alone
-        whole = self._forwards.get((tuple(shapes.values()), real.char), partial(build_forward, self.source, shapes, real, self._folds))
+        whole = self._forwards.get(
+            (tuple(shapes.values()), real.char), partial(build_forward, self.source, shapes, real, self._folds, self.without)
+        )
         assert whole is not None
         return whole
 
     def _try(self, shapes: dict[str, Shape], real: np.dtype[Any]) -> Forward | None:
         try:
-            return build_forward(self.source, shapes, real, self._folds)
+            return build_forward(self.source, shapes, real, self._folds, self.without)
         except ModelFormatError:
             return None
 

@@ -24,7 +24,7 @@ _REWRITES: dict[str, Callable[[Graph, np.dtype[Any], Collection[str]], Graph]] =
 """Passes by name, in the order in which they run."""
 
 PASSES = ("fold_batchnorm", *_REWRITES, "winograd")
-"""What can be left out by name: `gradcam.session.Session` folds before differentiation, and `blocked` chooses Winograd."""
+"""What can be left out by name: `gradcam.forward.Forward` folds, and joins gates, before differentiation; `blocked` chooses Winograd."""
 
 
 def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None, *, without: Collection[str] = ()) -> Plan:

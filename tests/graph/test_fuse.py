@@ -7,6 +7,7 @@ import pytest
 
 from gradcam.graph.builder import Builder
 from gradcam.graph.compilation import compile_plan
+from gradcam.graph.autodiff import gradients
 from gradcam.graph.passes import fuse, fuse_gates, prune
 
 F64 = np.dtype(np.float64)
@@ -188,3 +189,28 @@ def test_other_uses_of_erf_stay():
         plus = g.add(erf, g.constant(2.0 if wrong == "shift" else 1.0))
         g.graph.outputs = [g.mul(g.mul(x, plus), g.constant(0.5)), *([erf] if wrong == "read" else [])]
         assert "Erf" in [node.op for node in fuse_gates(g.graph).nodes]
+
+
+@pytest.mark.parametrize("name", ["Silu", "HardSwish"])
+def test_gates_joined_before_differentiation_have_one_gradient_node(name):
+    def build():
+        g = Builder(F64)
+        x = g.input("x", SHAPE)
+        gate = g.emit("Sigmoid", x, alpha=0.0, beta=0.0) if name == "Silu" else g.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+        g.graph.outputs = [g.mul(x, gate)]
+        return g, x, gate
+
+    array, dy = np.random.default_rng(0).standard_normal((2, *SHAPE)) * 3
+    results = []
+    for joined in (False, True):
+        g, x, _ = build()
+        g = Builder(F64, fuse_gates(g.graph) if joined else g.graph)
+        seed = g.input("dy", SHAPE)
+        g.graph.outputs = [gradients(g, g.graph.outputs[0], [x], seed=seed)[0]]
+        graph = prune(g.graph)
+        if joined:
+            assert [(node.op, node.attrs["function"]) for node in graph.nodes] == [("UnaryGrad", name)]
+        results.append(compile_plan(graph, F64, without=("fuse", "gates")).run([array, dy], 1, 1)[0])
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-12, atol=1e-14)
+    g, _, gate = build()
+    assert len(fuse_gates(g.graph, [gate]).nodes) == 2  # somebody asks for the gate itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import sqrt
 
 from gradcam.graph.ir import Graph, Node, Value
@@ -12,17 +13,18 @@ _GATES = {("Sigmoid", 0.0, 0.0): "Silu", ("HardSigmoid", 1 / 6, 0.5): "HardSwish
 """x g(x) as one function, by g and its parameters."""
 
 
-def fuse_gates(graph: Graph) -> Graph:
+def fuse_gates(graph: Graph, keep: Collection[Value] = ()) -> Graph:
     """Return the graph with x sigmoid(x), the hard one, and x (1 + erf(x / sqrt(2))) / 2 as one function each.
 
-    Only values that nothing else reads disappear.
+    Only values that nothing else reads, and that are not in `keep`, disappear.
     """
-    return _Gates(graph).replaced()
+    return _Gates(graph, keep).replaced()
 
 
 class _Gates:
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self.producers, self.consumers, self.kept = graph, graph.producers(), graph.consumers(), set(graph.outputs)
+    def __init__(self, graph: Graph, keep: Collection[Value]) -> None:
+        self.graph, self.producers, self.consumers = graph, graph.producers(), graph.consumers()
+        self.kept = {*graph.outputs, *keep}
         self.nodes: dict[Node, Node | None] = {}
 
     def replaced(self) -> Graph:
