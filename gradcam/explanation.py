@@ -19,7 +19,7 @@ from gradcam.errors import BlankMapWarning, require
 from gradcam.files import write_bytes
 from gradcam.methods.projection import SIGN_RULES
 from gradcam.postprocessing import flags as find_flags
-from gradcam.postprocessing import postprocess, warn_blank
+from gradcam.postprocessing import plainly_alive, postprocess, warn_blank
 from gradcam.render.figure import encode_png
 from gradcam.render.montage import Slices, pictured
 from gradcam.render.overlay import as_rgb, draw_alone, overlay
@@ -173,7 +173,7 @@ class Explanation:
         """Issue at most one BlankMapWarning and one NonFiniteWarning."""
         mode = compat_mode(self.compat)
         relu = mode.removes_negative(self.method, self.relu)
-        if not len(self):
+        if not len(self) or (self.eigen is None and all(map(plainly_alive, self._raws))):
             return
         found = self.flags
         blank = found["zero"] | (found["all_negative"] | found["constant"]) & relu

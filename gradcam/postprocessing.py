@@ -18,7 +18,7 @@ from gradcam.compat import mode as compat_mode
 from gradcam.errors import BlankMapWarning, NonFiniteWarning
 from gradcam.resampling import as_maps, as_size, check_grid, resample
 
-__all__ = ["flags", "normalize", "postprocess", "warn_blank"]
+__all__ = ["flags", "normalize", "plainly_alive", "postprocess", "warn_blank"]
 
 Floats = NDArray[np.floating[Any]]
 Percentile = tuple[str, float, float]
@@ -193,6 +193,13 @@ def flags(raw: ArrayLike) -> dict[str, NDArray[Any]]:
         "constant": some & (np.maximum(high, 0) == np.maximum(low, 0)),
         "nonfinite": np.count_nonzero(~finite, axis=axes),
     }
+
+
+def plainly_alive(raw: Floats) -> bool:
+    """Whether two numbers per map tell that `flags` has nothing to say: all finite, with a positive maximum above the minimum."""
+    maps = raw.reshape(len(raw), -1)
+    high, low = maps.max(1), maps.min(1)
+    return bool(((high > 0) & (high > low) & (low > -np.inf) & (high < np.inf)).all())
 
 
 def warn_blank(found: Mapping[str, NDArray[Any]], *, relu: bool = True, function: str = "explain", stacklevel: int = 2) -> None:

@@ -261,7 +261,7 @@ class Method:
 
     def emitter_options(self) -> list[str]:
         """Names of the keyword-only parameters of `function`."""
-        return _keyword_only(self.function)
+        return list(_keyword_only(self.function))
 
     def check_options(self, caller: str, options: Mapping[str, Any]) -> None:
         """Raise TypeError for an option that the method does not have, ValueError for a wrong value of a common one."""
@@ -279,8 +279,9 @@ class Method:
 
 
 @cache
-def _keyword_only(function: Emitter) -> list[str]:
-    return [p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+@cache
+def _keyword_only(function: Emitter) -> tuple[str, ...]:
+    return tuple(p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY)
 
 
 METHODS: dict[str, Method] = {}
