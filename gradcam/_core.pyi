@@ -10,6 +10,7 @@ isa: str
 isas: tuple[str, ...]
 kernels: tuple[str, ...]
 openmp: bool
+bfloat16: bool
 compiler: str
 flags: str
 

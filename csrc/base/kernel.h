@@ -20,8 +20,8 @@
 
 typedef enum { GCAM_F32, GCAM_F64, GCAM_DTYPES } gcam_dtype;
 
-/* Element kinds of operands: real numbers of the kernel's dtype, or 64-bit indices. */
-typedef enum { GCAM_REAL, GCAM_INDEX } gcam_kind;
+/* Element kinds of operands: real numbers of the kernel's dtype, 64-bit indices, or bfloat16 in 16 bits. */
+typedef enum { GCAM_REAL, GCAM_INDEX, GCAM_BF16, GCAM_KINDS } gcam_kind;
 
 /* Register tiles: rows x columns of the matrix micro-kernel, output channels of the blocked one. Packed layouts depend
  * on them. */
@@ -36,6 +36,7 @@ typedef struct {
     size_t real_count;
     gcam_dtype dtype;
     gcam_tile tile; /* of the ISA and dtype in use */
+    int bf16;       /* whether this CPU runs that ISA's kernels on bfloat16 */
 } gcam_attributes;
 
 /* Elements of each operand; 0 means that the operand must be absent (NULL). Kinds default to GCAM_REAL. */

@@ -20,6 +20,7 @@
     X(VIEW, "strides", "expected a view that stays inside its array")                                                  \
     X(CODE, "op", "expected a known operator code")                                                                    \
     X(PARAMETER, "parameter", "expected a finite parameter in its valid range")                                        \
+    X(BF16, "isa", "expected a CPU that has AVX512_BF16 at this level")                                                \
     X(BUFFER, "buffers", "expected a buffer of the size and type that the kernel needs")                               \
     X(STEP, "steps", "expected a well-formed step")
 

@@ -67,3 +67,19 @@ gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogu
     }
     return reader->status;
 }
+
+void
+gcam_blocked_border(const gcam_blocked *t, void *y, size_t bytes, ptrdiff_t first, ptrdiff_t last)
+{
+    const size_t left = (size_t)(t->left * GCAM_BLOCK) * bytes, right = (size_t)(t->right * GCAM_BLOCK) * bytes;
+    const size_t row = (size_t)t->row * bytes, plane = (size_t)t->plane * bytes;
+    for (ptrdiff_t block = first; block < last; block++) {
+        unsigned char *place = (unsigned char *)y + (size_t)block * plane;
+        memset(place, 0, (size_t)t->top * row);
+        memset(place + (size_t)(t->top + t->h) * row, 0, (size_t)t->bottom * row);
+        for (ptrdiff_t i = t->top; i < t->top + t->h && left + right > 0; i++) {
+            memset(place + (size_t)i * row, 0, left);
+            memset(place + (size_t)(i + 1) * row - right, 0, right);
+        }
+    }
+}

@@ -40,4 +40,7 @@ gcam_status gcam_read_finish(gcam_reader *reader, gcam_epilogue *epilogue);
 gcam_status gcam_read_epilogue(gcam_reader *reader, const gcam_blocked *output, gcam_epilogue *epilogue,
                                size_t *residual_elements);
 
+/* Zeros into the border of blocks [first, last), counted over all pictures; y has elements of so many bytes. */
+void gcam_blocked_border(const gcam_blocked *t, void *y, size_t bytes, ptrdiff_t first, ptrdiff_t last);
+
 #endif

@@ -2,8 +2,11 @@
 
 #include <string.h>
 
+#include "blocked/bf16.h"
+#include "blocked/tile.h"
+
 static gcam_status
-read_geom(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t elements[3])
+read_geom(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t elements[3], int bf16)
 {
     memset(g, 0, sizeof *g);
     gcam_reader reader = gcam_reader_start(attributes);
@@ -13,8 +16,11 @@ read_geom(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t e
     g->gradient = gcam_read_int(&reader);
     GCAM_TRY(gcam_read_window(&reader, &g->window));
     GCAM_TRY(gcam_read_epilogue(&reader, &g->result, &g->epilogue, &elements[2]));
+    if (bf16) {
+        GCAM_TRY(gcam_read_bf16(&reader, &g->bf16_result, &g->bf16_residual));
+    }
     GCAM_TRY(gcam_reader_finish(&reader));
-    return g->gradient & ~(ptrdiff_t)1 ? GCAM_E_CODE : GCAM_OK;
+    return g->gradient < 0 || g->gradient > !bf16 ? GCAM_E_CODE : GCAM_OK;
 }
 
 static ptrdiff_t
@@ -68,6 +74,23 @@ gcam_blocked_conv_class(const gcam_blocked_conv_geom *g, int axis, ptrdiff_t num
                              .taps = any ? (window->kernel[axis] - first_tap + tap_step - 1) / tap_step : 0,
                              .offset = floor_div(number + pad - first_tap * d, stride),
                              .tap_offset = -(tap_step * d / stride)};
+}
+
+gcam_conv_share
+gcam_blocked_conv_share(const gcam_blocked_conv_geom *g, ptrdiff_t rows, int worker, int workers)
+{
+    const ptrdiff_t items = g->group_count * g->tiles, pairs = (rows + GCAM_TILE_RUNS - 1) / GCAM_TILE_RUNS;
+    const ptrdiff_t by_rows = (pairs + workers - 1) / workers * items;
+    const ptrdiff_t by_tiles = (items + workers - 1) / workers * pairs;
+    gcam_conv_share share = {.tile = 0, .tile_end = items, .row = 0, .row_end = pairs};
+    if (by_rows < by_tiles || (by_rows == by_tiles && rows >= 28)) {
+        gcam_share(pairs, worker, workers, &share.row, &share.row_end);
+    } else {
+        gcam_share(items, worker, workers, &share.tile, &share.tile_end);
+    }
+    share.row *= GCAM_TILE_RUNS;
+    share.row_end = share.row_end * GCAM_TILE_RUNS < rows ? share.row_end * GCAM_TILE_RUNS : rows;
+    return share;
 }
 
 static gcam_status
@@ -132,10 +155,10 @@ merge_groups(gcam_blocked_conv_geom *g)
 }
 
 static gcam_status
-geom_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t elements[3], size_t *packed,
+geom_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, int bf16, size_t elements[3], size_t *packed,
           size_t *weights)
 {
-    GCAM_TRY(read_geom(g, attributes, elements));
+    GCAM_TRY(read_geom(g, attributes, elements, bf16));
     const gcam_window *window = &g->window;
     const gcam_blocked *x = g->gradient ? &g->result : &g->source, *y = g->gradient ? &g->source : &g->result;
     GCAM_TRY(gcam_check_window(window, x->h, x->w, y->h, y->w));
@@ -154,23 +177,50 @@ geom_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, size_t e
     return gcam_size_elements(sizes, 7, packed) && gcam_size_product(plain, 4, weights) ? GCAM_OK : GCAM_E_SIZE;
 }
 
-gcam_status
-gcam_blocked_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+static gcam_status
+pack_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, int bf16, gcam_operands *operands)
 {
     size_t elements[3];
-    return geom_init(geom, attributes, elements, &operands->out[0], &operands->in[0]);
+    return geom_init(g, attributes, bf16, elements, &operands->out[0], &operands->in[0]);
 }
 
-gcam_status
-gcam_blocked_conv_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+static gcam_status
+output_init(gcam_blocked_conv_geom *g, const gcam_attributes *attributes, int bf16, gcam_operands *operands)
 {
-    gcam_blocked_conv_geom *g = geom;
     size_t elements[3], weights;
-    GCAM_TRY(geom_init(g, attributes, elements, &operands->in[1], &weights));
+    GCAM_TRY(geom_init(g, attributes, bf16, elements, &operands->in[1], &weights));
     operands->in[0] = elements[0];
     operands->in[2] = g->epilogue.has_bias ? (size_t)g->result.c : 0;
     operands->in[3] = elements[2];
     operands->out[0] = elements[1];
     operands->scratch_bytes = (size_t)(g->window.kernel[0] * g->window.kernel[1]) * sizeof(ptrdiff_t);
+    return GCAM_OK;
+}
+
+gcam_status
+gcam_blocked_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    return pack_init(geom, attributes, 0, operands);
+}
+
+gcam_status
+gcam_blocked_conv_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    return output_init(geom, attributes, 0, operands);
+}
+
+gcam_status
+gcam_bf16_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    operands->out_kind[0] = GCAM_BF16;
+    return pack_init(geom, attributes, 1, operands);
+}
+
+gcam_status
+gcam_bf16_conv_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_blocked_conv_geom *g = geom;
+    GCAM_TRY(output_init(g, attributes, 1, operands));
+    gcam_bf16_kinds(g->bf16_result, g->bf16_residual, operands);
     return GCAM_OK;
 }

@@ -30,6 +30,7 @@ typedef struct {
     ptrdiff_t merged, group_count, source_blocks, result_blocks; /* blocks of one packed group */
     ptrdiff_t tiles;                                             /* register tiles of output channels in it */
     ptrdiff_t classes[2];
+    ptrdiff_t bf16_result, bf16_residual; /* blocked/bf16.h */
 } gcam_blocked_conv_geom;
 
 gcam_status gcam_blocked_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
@@ -45,5 +46,13 @@ typedef struct {
 } gcam_conv_class;
 
 gcam_conv_class gcam_blocked_conv_class(const gcam_blocked_conv_geom *g, int axis, ptrdiff_t number);
+
+/* What a worker computes of one class of one picture: tiles of output channels, counted over all groups, and rows. */
+typedef struct {
+    ptrdiff_t tile, tile_end, row, row_end;
+} gcam_conv_share;
+
+/* Rows are shared while there are many, else tiles, whichever divides better. */
+gcam_conv_share gcam_blocked_conv_share(const gcam_blocked_conv_geom *g, ptrdiff_t rows, int worker, int workers);
 
 #endif

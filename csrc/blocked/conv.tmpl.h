@@ -133,19 +133,8 @@ GCAM_FN(blocked_conv_block)(const GCAM_FN(blocked_conv_work) * base, ptrdiff_t b
 static void
 GCAM_FN(blocked_conv_class)(const GCAM_FN(blocked_conv_work) * work, int worker, int workers)
 {
-    const gcam_blocked_conv_geom *g = work->g;
-    const ptrdiff_t items = g->group_count * g->tiles, pairs = (work->rows.count + GCAM_TILE_RUNS - 1) / GCAM_TILE_RUNS;
-    const ptrdiff_t by_rows = (pairs + workers - 1) / workers * items;
-    const ptrdiff_t by_tiles = (items + workers - 1) / workers * pairs;
-    ptrdiff_t begin = 0, end = items, first = 0, last = pairs;
-    if (by_rows < by_tiles || (by_rows == by_tiles && work->rows.count >= 28)) {
-        gcam_share(pairs, worker, workers, &first, &last);
-    } else {
-        gcam_share(items, worker, workers, &begin, &end);
-    }
-    const ptrdiff_t stop = last * GCAM_TILE_RUNS;
-    GCAM_FN(blocked_conv_block)(work, begin, end, first * GCAM_TILE_RUNS,
-                                stop < work->rows.count ? stop : work->rows.count);
+    const gcam_conv_share share = gcam_blocked_conv_share(work->g, work->rows.count, worker, workers);
+    GCAM_FN(blocked_conv_block)(work, share.tile, share.tile_end, share.row, share.row_end);
 }
 
 static void

@@ -43,14 +43,5 @@ GCAM_FN(blocked_finish)(const gcam_epilogue *e, const real_t *r, real_t *y, ptrd
 static void
 GCAM_FN(blocked_border)(const gcam_blocked *t, real_t *y, ptrdiff_t first, ptrdiff_t last)
 {
-    const size_t left = (size_t)(t->left * GCAM_BLOCK), right = (size_t)(t->right * GCAM_BLOCK);
-    for (ptrdiff_t block = first; block < last; block++) {
-        real_t *plane = y + block * t->plane;
-        memset(plane, 0, (size_t)(t->top * t->row) * sizeof *y);
-        memset(plane + (t->top + t->h) * t->row, 0, (size_t)(t->bottom * t->row) * sizeof *y);
-        for (ptrdiff_t i = t->top; i < t->top + t->h && left + right > 0; i++) {
-            memset(plane + i * t->row, 0, left * sizeof *y);
-            memset(plane + (i + 1) * t->row - right, 0, right * sizeof *y);
-        }
-    }
+    gcam_blocked_border(t, y, sizeof *y, first, last);
 }

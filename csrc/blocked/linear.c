@@ -2,8 +2,10 @@
 
 #include <string.h>
 
+#include "blocked/bf16.h"
+
 static gcam_status
-geom_init(gcam_linear_geom *g, const gcam_attributes *attributes, size_t *packed)
+geom_init(gcam_linear_geom *g, const gcam_attributes *attributes, int bf16, size_t *packed)
 {
     memset(g, 0, sizeof *g);
     gcam_reader reader = gcam_reader_start(attributes);
@@ -12,6 +14,9 @@ geom_init(gcam_linear_geom *g, const gcam_attributes *attributes, size_t *packed
     g->m = gcam_read_int(&reader);
     g->transposed = gcam_read_int(&reader);
     GCAM_TRY(gcam_read_finish(&reader, &g->epilogue));
+    if (bf16) {
+        GCAM_TRY(gcam_read_bf16(&reader, &g->bf16_result, &g->bf16_residual));
+    }
     GCAM_TRY(gcam_reader_finish(&reader));
     if (g->rows < 1 || g->k < 1 || g->m < 1 || g->k % GCAM_BLOCK != 0 || g->m % GCAM_BLOCK != 0) {
         return GCAM_E_DIMENSION;
@@ -31,22 +36,48 @@ matrix(ptrdiff_t rows, ptrdiff_t columns, size_t *elements)
     return gcam_size_elements(sizes, 2, elements) ? GCAM_OK : GCAM_E_SIZE;
 }
 
+static gcam_status
+pack_init(gcam_linear_geom *g, const gcam_attributes *attributes, int bf16, gcam_operands *operands)
+{
+    GCAM_TRY(geom_init(g, attributes, bf16, &operands->out[0]));
+    return matrix(g->k, g->m, &operands->in[0]);
+}
+
+static gcam_status
+output_init(gcam_linear_geom *g, const gcam_attributes *attributes, int bf16, gcam_operands *operands)
+{
+    GCAM_TRY(geom_init(g, attributes, bf16, &operands->in[1]));
+    GCAM_TRY(matrix(g->rows, g->k, &operands->in[0]));
+    GCAM_TRY(matrix(g->rows, g->m, &operands->out[0]));
+    operands->in[2] = g->epilogue.has_bias ? (size_t)g->m : 0;
+    operands->in[3] = g->epilogue.has_residual ? operands->out[0] : 0;
+    return GCAM_OK;
+}
+
 gcam_status
 gcam_linear_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
-    gcam_linear_geom *g = geom;
-    GCAM_TRY(geom_init(g, attributes, &operands->out[0]));
-    return matrix(g->k, g->m, &operands->in[0]);
+    return pack_init(geom, attributes, 0, operands);
 }
 
 gcam_status
 gcam_linear_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
+    return output_init(geom, attributes, 0, operands);
+}
+
+gcam_status
+gcam_bf16_linear_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    operands->out_kind[0] = GCAM_BF16;
+    return pack_init(geom, attributes, 1, operands);
+}
+
+gcam_status
+gcam_bf16_linear_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
     gcam_linear_geom *g = geom;
-    GCAM_TRY(geom_init(g, attributes, &operands->in[1]));
-    GCAM_TRY(matrix(g->rows, g->k, &operands->in[0]));
-    GCAM_TRY(matrix(g->rows, g->m, &operands->out[0]));
-    operands->in[2] = g->epilogue.has_bias ? (size_t)g->m : 0;
-    operands->in[3] = g->epilogue.has_residual ? operands->out[0] : 0;
+    GCAM_TRY(output_init(g, attributes, 1, operands));
+    gcam_bf16_kinds(g->bf16_result, g->bf16_residual, operands);
     return GCAM_OK;
 }

@@ -19,6 +19,7 @@
 typedef struct {
     ptrdiff_t rows, k, m, transposed;
     gcam_epilogue epilogue;
+    ptrdiff_t bf16_result, bf16_residual; /* blocked/bf16.h */
 } gcam_linear_geom;
 
 gcam_status gcam_linear_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);

@@ -118,6 +118,18 @@ GCAM_FN(tile_map)(const int runs, const int columns, const int vectors, const gc
     }
 }
 
+/* sum = f(sum) if the activation fits the registers. */
+GCAM_INLINE void
+GCAM_FN(tile_short)(const int runs, const int columns, const int vectors, const gcam_epilogue *epilogue,
+                    vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
+{
+    if (epilogue->op == GCAM_UNARY_RELU) {
+        GCAM_FN(tile_map)(runs, columns, vectors, GCAM_UNARY_RELU, epilogue, sum);
+    } else if (epilogue->op == GCAM_UNARY_CLIP) {
+        GCAM_FN(tile_map)(runs, columns, vectors, GCAM_UNARY_CLIP, epilogue, sum);
+    }
+}
+
 /* Stores the sums; at the end of them with residual and activation, the common ones in registers. */
 GCAM_INLINE void
 GCAM_FN(tile_end)(const int runs, const int columns, const int vectors, const gcam_tile_geom *g,
@@ -131,10 +143,8 @@ GCAM_FN(tile_end)(const int runs, const int columns, const int vectors, const gc
     if (part->ends && at->residual[0] != NULL) {
         GCAM_FN(tile_add)(runs, columns, vectors, part, at->residual, g->residual_pixel, g->residual_block, sum);
     }
-    if (part->ends && g->epilogue->op == GCAM_UNARY_RELU) {
-        GCAM_FN(tile_map)(runs, columns, vectors, GCAM_UNARY_RELU, g->epilogue, sum);
-    } else if (part->ends && g->epilogue->op == GCAM_UNARY_CLIP) {
-        GCAM_FN(tile_map)(runs, columns, vectors, GCAM_UNARY_CLIP, g->epilogue, sum);
+    if (part->ends) {
+        GCAM_FN(tile_short)(runs, columns, vectors, g->epilogue, sum);
     }
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
@@ -166,68 +176,75 @@ GCAM_FN(tile_activate)(ptrdiff_t runs, ptrdiff_t columns, const gcam_tile_geom *
 }
 
 GCAM_INLINE void
-GCAM_FN(tile_of)(const int runs, const int columns, const int vectors, const ptrdiff_t in_pixel,
-                 const gcam_tile_geom *g, const gcam_tile_part *part, const GCAM_FN(tile_place) * at)
+GCAM_FN(tile_finish)(const int runs, const int columns, const int vectors, const gcam_tile_geom *g,
+                     const gcam_tile_part *part, const GCAM_FN(tile_place) * at,
+                     vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
-    vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS];
-    GCAM_FN(tile_begin)(runs, columns, vectors, g, part, at, sum);
-    GCAM_FN(tile_sum)(runs, columns, vectors, in_pixel, g, part->in_blocks, at, sum);
     GCAM_FN(tile_end)(runs, columns, vectors, g, part, at, sum);
     if (part->ends && !GCAM_FN(blocked_fits_registers)(g->epilogue)) {
         GCAM_FN(tile_activate)(runs, columns, g, part, at);
     }
 }
 
-typedef void (*GCAM_FN(tile_function))(const gcam_tile_geom *, const gcam_tile_part *, const GCAM_FN(tile_place) *);
+GCAM_INLINE void
+GCAM_FN(tile_of)(const int runs, const int columns, const int vectors, const ptrdiff_t in_pixel,
+                 const gcam_tile_geom *g, const gcam_tile_part *part, const GCAM_FN(tile_place) * at)
+{
+    vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS];
+    GCAM_FN(tile_begin)(runs, columns, vectors, g, part, at, sum);
+    GCAM_FN(tile_sum)(runs, columns, vectors, in_pixel, g, part->in_blocks, at, sum);
+    GCAM_FN(tile_finish)(runs, columns, vectors, g, part, at, sum);
+}
 
-#define GCAM_DEFINE_TILE(runs, columns, name, vectors, in_pixel)                                                       \
-    static void GCAM_FN(tile_##runs##x##columns##_##name)(const gcam_tile_geom *g, const gcam_tile_part *part,         \
-                                                          const GCAM_FN(tile_place) * at)                              \
+/* Tiles of one kind (`tile`, or the one of blocked/bf16.tmpl.h) for all numbers of runs and columns. */
+#define GCAM_DEFINE_TILE(kind, runs, columns, name, vectors, in_pixel)                                                 \
+    static void GCAM_FN(kind##_##runs##x##columns##_##name)(const gcam_tile_geom *g, const gcam_tile_part *part,       \
+                                                            const GCAM_FN(kind##_place) * at)                          \
     {                                                                                                                  \
         if (columns <= BLOCKED_COLUMNS) { /* else never called, and empty */                                           \
-            GCAM_FN(tile_of)(runs, columns < BLOCKED_COLUMNS ? columns : BLOCKED_COLUMNS, vectors, in_pixel, g, part,  \
-                             at);                                                                                      \
+            GCAM_FN(kind##_of)(runs, columns < BLOCKED_COLUMNS ? columns : BLOCKED_COLUMNS, vectors, in_pixel, g,      \
+                               part, at);                                                                              \
         }                                                                                                              \
     }
-#define GCAM_DEFINE_TILES(name, vectors, in_pixel)                                                                     \
-    GCAM_DEFINE_TILE(1, 1, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 1, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(1, 2, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 2, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(1, 3, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 3, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(1, 4, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 4, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(1, 5, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 5, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(1, 6, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 6, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(1, 7, name, vectors, in_pixel)                                                                    \
-    GCAM_DEFINE_TILE(2, 7, name, vectors, in_pixel)
-GCAM_DEFINE_TILES(dense, BLOCKED_VECTORS, GCAM_BLOCK)
-GCAM_DEFINE_TILES(halved, BLOCKED_VECTORS, 2 * GCAM_BLOCK)
-GCAM_DEFINE_TILES(strided, BLOCKED_VECTORS, g->in_pixel)
-GCAM_DEFINE_TILES(narrow, BLOCK_VECTORS, g->in_pixel)
-
-/* The tile of so many runs and columns (<= BLOCKED_COLUMNS) and output blocks, for pixels `in_pixel` apart. */
-static GCAM_FN(tile_function) GCAM_FN(tile)(ptrdiff_t runs, ptrdiff_t columns, ptrdiff_t blocks, ptrdiff_t in_pixel)
-{
-#define GCAM_TILE_ROW(runs, name)                                                                                      \
+#define GCAM_DEFINE_TILE_SIZES(kind, name, vectors, in_pixel)                                                          \
+    GCAM_DEFINE_TILE(kind, 1, 1, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 1, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 1, 2, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 2, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 1, 3, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 3, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 1, 4, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 4, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 1, 5, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 5, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 1, 6, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 6, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 1, 7, name, vectors, in_pixel)                                                              \
+    GCAM_DEFINE_TILE(kind, 2, 7, name, vectors, in_pixel)
+#define GCAM_TILE_ROW(kind, runs, name)                                                                                \
+    {GCAM_FN(kind##_##runs##x1_##name), GCAM_FN(kind##_##runs##x2_##name), GCAM_FN(kind##_##runs##x3_##name),          \
+     GCAM_FN(kind##_##runs##x4_##name), GCAM_FN(kind##_##runs##x5_##name), GCAM_FN(kind##_##runs##x6_##name),          \
+     GCAM_FN(kind##_##runs##x7_##name)}
+/* kind(runs, columns, blocks, in_pixel): the tile of so many runs and columns (<= BLOCKED_COLUMNS) and output blocks,
+ * for pixels `in_pixel` apart. */
+#define GCAM_DEFINE_TILES(kind)                                                                                        \
+    GCAM_DEFINE_TILE_SIZES(kind, dense, BLOCKED_VECTORS, GCAM_BLOCK)                                                   \
+    GCAM_DEFINE_TILE_SIZES(kind, halved, BLOCKED_VECTORS, 2 * GCAM_BLOCK)                                              \
+    GCAM_DEFINE_TILE_SIZES(kind, strided, BLOCKED_VECTORS, g->in_pixel)                                                \
+    GCAM_DEFINE_TILE_SIZES(kind, narrow, BLOCK_VECTORS, g->in_pixel)                                                   \
+    typedef void (*GCAM_FN(kind##_function))(const gcam_tile_geom *, const gcam_tile_part *,                           \
+                                             const GCAM_FN(kind##_place) *);                                           \
+    static GCAM_FN(kind##_function)                                                                                    \
+        GCAM_FN(kind)(ptrdiff_t runs, ptrdiff_t columns, ptrdiff_t blocks, ptrdiff_t in_pixel)                         \
     {                                                                                                                  \
-        GCAM_FN(tile_##runs##x1_##name), GCAM_FN(tile_##runs##x2_##name), GCAM_FN(tile_##runs##x3_##name),             \
-            GCAM_FN(tile_##runs##x4_##name), GCAM_FN(tile_##runs##x5_##name), GCAM_FN(tile_##runs##x6_##name),         \
-            GCAM_FN(tile_##runs##x7_##name)                                                                            \
+        static const GCAM_FN(kind##_function) table[4][GCAM_TILE_RUNS][7] = {                                          \
+            {GCAM_TILE_ROW(kind, 1, dense), GCAM_TILE_ROW(kind, 2, dense)},                                            \
+            {GCAM_TILE_ROW(kind, 1, halved), GCAM_TILE_ROW(kind, 2, halved)},                                          \
+            {GCAM_TILE_ROW(kind, 1, strided), GCAM_TILE_ROW(kind, 2, strided)},                                        \
+            {GCAM_TILE_ROW(kind, 1, narrow), GCAM_TILE_ROW(kind, 2, narrow)},                                          \
+        };                                                                                                             \
+        const int apart = in_pixel == GCAM_BLOCK ? 0 : in_pixel == 2 * GCAM_BLOCK ? 1 : 2;                             \
+        return table[blocks * GCAM_BLOCK < BLOCKED_CHANNELS ? 3 : apart][runs - 1][columns - 1];                       \
     }
-    static const GCAM_FN(tile_function) table[4][GCAM_TILE_RUNS][7] = {
-        {GCAM_TILE_ROW(1, dense), GCAM_TILE_ROW(2, dense)},
-        {GCAM_TILE_ROW(1, halved), GCAM_TILE_ROW(2, halved)},
-        {GCAM_TILE_ROW(1, strided), GCAM_TILE_ROW(2, strided)},
-        {GCAM_TILE_ROW(1, narrow), GCAM_TILE_ROW(2, narrow)},
-    };
-    const int whole = in_pixel == GCAM_BLOCK ? 0 : in_pixel == 2 * GCAM_BLOCK ? 1 : 2;
-    const int kind = blocks * GCAM_BLOCK < BLOCKED_CHANNELS ? 3 : whole;
-    return table[kind][runs - 1][columns - 1];
-}
-#undef GCAM_TILE_ROW
-#undef GCAM_DEFINE_TILES
-#undef GCAM_DEFINE_TILE
+
+GCAM_DEFINE_TILES(tile)

@@ -9,6 +9,7 @@
 
 #define GCAM_ISA avx2
 #define GCAM_SUPPORTED gcam_cpu_has_avx2
+#define GCAM_SUPPORTED_BF16 NULL
 #define GCAM_TILE_ROWS 6
 #define GCAM_TILE_VECTORS 2
 #define GCAM_TILE_COLUMNS 3

@@ -1,6 +1,7 @@
 /* Portable C: always compiled, the oracle of the other levels. */
 #define GCAM_ISA scalar
 #define GCAM_SUPPORTED NULL
+#define GCAM_SUPPORTED_BF16 NULL
 #define GCAM_TILE_ROWS 4
 #define GCAM_TILE_VECTORS 2
 #define GCAM_TILE_COLUMNS 1

@@ -53,6 +53,14 @@ gcam_isa_find(const char *name)
     return -1;
 }
 
+void
+gcam_isa_describe(int isa, gcam_dtype dtype, gcam_attributes *attributes)
+{
+    attributes->dtype = dtype;
+    attributes->tile = gcam_isas[isa]->tile[dtype];
+    attributes->bf16 = gcam_isas[isa]->bf16 == NULL || gcam_isas[isa]->bf16();
+}
+
 int
 gcam_isa_best(void)
 {

@@ -25,6 +25,7 @@ extern const gcam_kernel gcam_kernels[GCAM_KERNEL_COUNT];
 typedef struct {
     const char *name;
     bool (*supported)(void); /* NULL: always */
+    bool (*bf16)(void);      /* whether the CPU runs its kernels on bfloat16; NULL: always, by other instructions */
     gcam_tile tile[GCAM_DTYPES];
     gcam_compute compute[GCAM_KERNEL_COUNT][GCAM_DTYPES];
 } gcam_isa;
@@ -37,5 +38,8 @@ extern const int gcam_isa_count;
 int gcam_kernel_find(const char *name);
 int gcam_isa_find(const char *name);
 int gcam_isa_best(void);
+
+/* Fills in what attributes say of the level and type in use. */
+void gcam_isa_describe(int isa, gcam_dtype dtype, gcam_attributes *attributes);
 
 #endif

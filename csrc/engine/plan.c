@@ -10,7 +10,9 @@
 size_t
 gcam_element_bytes(gcam_dtype dtype, gcam_kind kind)
 {
-    return kind == GCAM_REAL && dtype == GCAM_F32 ? sizeof(float) : sizeof(double);
+    return kind == GCAM_BF16                        ? sizeof(uint16_t)
+           : kind == GCAM_REAL && dtype == GCAM_F32 ? sizeof(float)
+                                                    : sizeof(double);
 }
 
 gcam_status
@@ -102,8 +104,7 @@ gcam_plan_add(gcam_plan *plan, const gcam_step_spec *spec)
     step->kernel = spec->kernel;
     step->geom_offset = plan->step_count * plan->geometry_bytes; /* create() proved that this does not overflow */
     gcam_attributes attributes = spec->attributes;
-    attributes.dtype = plan->dtype;
-    attributes.tile = gcam_isas[plan->isa]->tile[plan->dtype];
+    gcam_isa_describe(plan->isa, plan->dtype, &attributes);
     gcam_operands operands;
     memset(&operands, 0, sizeof operands);
     GCAM_TRY(kernel->init(plan->geometry + step->geom_offset, &attributes, &operands));

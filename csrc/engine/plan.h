@@ -43,7 +43,7 @@ typedef struct {
 /* Attributes of the step to add; in and out hold buffer numbers for the kernel's operands. */
 typedef struct {
     int kernel;
-    gcam_attributes attributes; /* dtype and tile are filled in */
+    gcam_attributes attributes; /* of the dtype and level are filled in */
     int in[GCAM_MAX_INPUTS], out[GCAM_MAX_OUTPUTS];
 } gcam_step_spec;
 

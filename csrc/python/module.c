@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "dispatch/kernels.h"
+#include "simd/cpu.h"
 
 #ifndef GCAM_COMPILER
 #ifdef __VERSION__
@@ -134,6 +135,7 @@ module_exec(PyObject *module)
     }
     if (add(module, "isa", PyUnicode_FromString(gcam_isas[state->isa]->name)) < 0
         || add(module, "kernels", kernel_names()) < 0
+        || add(module, "bfloat16", PyBool_FromLong(gcam_cpu_has_avx512_bf16())) < 0
         || add(module, "openmp", PyBool_FromLong(gcam_parallel_available())) < 0
         || add(module, "compiler", PyUnicode_FromString(GCAM_COMPILER)) < 0
         || add(module, "flags", PyUnicode_FromString(GCAM_BUILD_FLAGS)) < 0) {

@@ -45,8 +45,7 @@ prepare(PyObject *const *arguments, prepared *p)
         return -1;
     }
     const gcam_kernel *kernel = &gcam_kernels[p->kernel];
-    attributes.dtype = p->dtype;
-    attributes.tile = gcam_isas[p->isa]->tile[p->dtype];
+    gcam_isa_describe(p->isa, p->dtype, &attributes);
     p->geom = gcam_malloc(kernel->geom_bytes);
     const gcam_status status = p->geom == NULL ? GCAM_E_NO_MEMORY : kernel->init(p->geom, &attributes, &p->operands);
     pygcam_attributes_free(&attributes);

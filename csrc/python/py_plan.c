@@ -22,7 +22,7 @@ take_buffer(PyObject *item, gcam_dtype dtype, gcam_buffer *buffer)
     if (pygcam_tuple(item, "buffers") == NULL || !PyArg_ParseTuple(item, "iinO", &place, &kind, &elements, &detail)) {
         return -1;
     }
-    if (place < GCAM_IN_ARENA || place > GCAM_OUTPUT || (kind != GCAM_REAL && kind != GCAM_INDEX) || elements < 0) {
+    if (place < GCAM_IN_ARENA || place > GCAM_OUTPUT || kind < GCAM_REAL || kind >= GCAM_KINDS || elements < 0) {
         PyErr_SetString(PyExc_ValueError, "buffers: expected (place, kind, elements, detail)");
         return -1;
     }

@@ -17,6 +17,12 @@ gcam_cpu_has_avx512(void)
            && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
 
+bool
+gcam_cpu_has_avx512_bf16(void)
+{
+    return gcam_cpu_has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
 #else
 
 bool
@@ -27,6 +33,12 @@ gcam_cpu_has_avx2(void)
 
 bool
 gcam_cpu_has_avx512(void)
+{
+    return false;
+}
+
+bool
+gcam_cpu_has_avx512_bf16(void)
 {
     return false;
 }

@@ -6,5 +6,6 @@
 
 bool gcam_cpu_has_avx2(void);   /* with FMA */
 bool gcam_cpu_has_avx512(void); /* F, VL, DQ, BW, and FMA */
+bool gcam_cpu_has_avx512_bf16(void);
 
 #endif

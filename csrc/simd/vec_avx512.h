@@ -1,4 +1,5 @@
-/* AVX-512 F, VL, DQ and BW: 64-byte vectors. */
+/* AVX-512 F, VL, DQ and BW: 64-byte vectors; AVX512_BF16 in the two functions that need it, which only run where it is.
+ */
 #define GCAM_VEC_BYTES 64
 #define GCAM_VEC_LIMITS
 #include "simd/vec.h"
@@ -57,4 +58,20 @@ GCAM_INLINE gcam_vec_f64
 gcam_at_most_f64(gcam_vec_f64 v, gcam_vec_f64 bound)
 {
     return (gcam_vec_f64)_mm512_min_pd((__m512d)bound, (__m512d)v);
+}
+
+#define GCAM_HAS_BF16
+#include "simd/bf16.h"
+
+GCAM_INLINE void
+gcam_bf16_store_f32(uint16_t *p, gcam_vec_f32 x)
+{
+    const gcam_bf16_f32 rounded = (gcam_bf16_f32)_mm512_cvtneps_pbh((__m512)x);
+    memcpy(p, &rounded, sizeof rounded);
+}
+
+GCAM_INLINE gcam_vec_f32
+gcam_dot_f32(gcam_pairs_f32 a, gcam_pairs_f32 b, gcam_vec_f32 sum)
+{
+    return (gcam_vec_f32)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 }

@@ -35,3 +35,5 @@ gcam_relu_f64(gcam_vec_f64 v)
 {
     return (gcam_vec_f64)(~(v < (gcam_vec_f64){0}) & (gcam_mask_f64)v);
 }
+
+#include "simd/bf16.h"

@@ -45,7 +45,7 @@ def call(
     outputs: Sequence[tuple[int, ...]],
     *,
     num_threads: int | None = None,
-    index_output: bool = False,
+    result: np.dtype[Any] | type | None = None,
 ) -> tuple[NDArray[Any], ...]:
     """Run one kernel and return its new output arrays.
 
@@ -61,11 +61,11 @@ def call(
         Shapes of the results.
     num_threads : int, optional
         See `gradcam.set_num_threads`.
-    index_output : bool
-        The results are int64 indices.
+    result : dtype, optional
+        Type of the results where it is not that of the inputs: int64 of indices, uint16 of bfloat16.
     """
     dtype = next(x.dtype for x in inputs if x is not None and x.dtype.kind == "f")
-    results = tuple(np.empty(shape, np.int64 if index_output else dtype) for shape in outputs)
+    results = tuple(np.empty(shape, dtype if result is None else result) for shape in outputs)
     touched = sum(x.size for x in inputs if x is not None) + sum(y.size for y in results)
     workers = resolve_threads(num_threads)
     if touched < SERIAL_ELEMENTS:

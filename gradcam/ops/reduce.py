@@ -169,4 +169,4 @@ def argmax(x: object, axis: int = -1) -> NDArray[Any]:
     x = array("argmax", "x", x, ndim=(1, MAX_RANK))
     (chosen,) = _axes("argmax", (axis,), x.shape)
     shape = _kept_shape(x.shape, (chosen,), False)
-    return call("argmax_output", argmax_attributes(x.shape, chosen), [x], [shape], index_output=True)[0]
+    return call("argmax_output", argmax_attributes(x.shape, chosen), [x], [shape], result=np.int64)[0]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.ops._call import Attributes, array, call
@@ -52,4 +53,4 @@ def topk(x: object, k: int, *, largest: bool = True) -> NDArray[Any]:
         raise TypeError(f"topk: k: expected an integer, got {k!r}") from None
     if not 1 <= count <= x.shape[-1]:
         raise ValueError(f"topk: k: expected 1 to {x.shape[-1]}, the size of the last axis, got {count}")
-    return call("topk_output", topk_attributes(x.shape, count, largest), [x], [(*x.shape[:-1], count)], index_output=True)[0]
+    return call("topk_output", topk_attributes(x.shape, count, largest), [x], [(*x.shape[:-1], count)], result=np.int64)[0]

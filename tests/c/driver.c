@@ -58,7 +58,7 @@ run_kernel(const char *name, int isa, const int64_t *ints, size_t count, const f
     void *geom = gcam_malloc(gcam_kernels[k].geom_bytes);
     gcam_operands operands;
     memset(&operands, 0, sizeof operands);
-    const gcam_attributes attributes = {ints, count, NULL, 0, GCAM_F32, gcam_isas[isa]->tile[GCAM_F32]};
+    const gcam_attributes attributes = {ints, count, NULL, 0, GCAM_F32, gcam_isas[isa]->tile[GCAM_F32], 1};
     if (gcam_kernels[k].init(geom, &attributes, &operands) != GCAM_OK) {
         gcam_free(geom);
         return NULL;
@@ -132,7 +132,7 @@ eigen_step(const char *name, int isa, const int64_t *ints, const float *const *i
     void *geom = gcam_malloc(gcam_kernels[k].geom_bytes);
     gcam_operands operands;
     memset(&operands, 0, sizeof operands);
-    const gcam_attributes attributes = {ints, 13, NULL, 0, GCAM_F32, gcam_isas[isa]->tile[GCAM_F32]};
+    const gcam_attributes attributes = {ints, 13, NULL, 0, GCAM_F32, gcam_isas[isa]->tile[GCAM_F32], 1};
     check(gcam_kernels[k].init(geom, &attributes, &operands) == GCAM_OK, "geometry", name);
     call c = {.compute = gcam_isas[isa]->compute[k][GCAM_F32], .geom = geom};
     for (int i = 0; i < gcam_kernels[k].inputs; i++) {

@@ -11,14 +11,14 @@ from gradcam.ops.convert import convert_attributes
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_real_numbers_lose_their_fraction(isa, dtype):
     x = np.array([0.0, -0.0, 0.9, -0.9, 1.5, -2.5, 2.0**24, -(2.0**62)], dtype)
-    (y,) = _call.call("convert_to_index", convert_attributes(x.size), [x], [x.shape], index_output=True)
+    (y,) = _call.call("convert_to_index", convert_attributes(x.size), [x], [x.shape], result=np.int64)
     np.testing.assert_array_equal(y, np.trunc(x).astype(np.int64))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_no_index_becomes_the_nearest(isa, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 2.0**63, 1e30, -(2.0**63), -1e30], dtype)
-    (y,) = _call.call("convert_to_index", convert_attributes(x.size), [x], [x.shape], index_output=True)
+    (y,) = _call.call("convert_to_index", convert_attributes(x.size), [x], [x.shape], result=np.int64)
     most, least = 2**63 - 1, -(2**63)
     assert y.tolist() == [0, most, least, most, most, least, least]
 
