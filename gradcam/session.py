@@ -65,11 +65,13 @@ class Session:
         Compiled plans, by whatever they depend on.
     without : frozenset of str
         Passes that are left out, of `gradcam.graph.compilation.PASSES`.
+    precision : {"float32", "bfloat16"}
+        Of what convolutions and linear layers read.
     """
 
-    def __init__(self, source: Source, max_bytes: int | None, without: Collection[str] = ()) -> None:
+    def __init__(self, source: Source, max_bytes: int | None, without: Collection[str] = (), precision: str = "float32") -> None:
         check_passes("Session", without)
-        self.source, self.max_bytes = source, max_bytes
+        self.source, self.max_bytes, self.precision = source, max_bytes, precision
         self.without = frozenset(without)
         self.plans: Cache[Any] = Cache(32)
         self._folds = FoldCache(1024)
@@ -79,7 +81,7 @@ class Session:
 
     def compile(self, graph: Graph, real: np.dtype[Any]) -> Plan:
         """Compile a graph of this model; packed weights are shared between its plans."""
-        return compile_plan(graph, real, self._packs, without=self.without)
+        return compile_plan(graph, real, self._packs, without=self.without, precision=self.precision)
 
     def bind(self, function: str, x: ArrayLike | Mapping[str, ArrayLike]) -> Bound:
         """Check the inputs and find the forward graph for their shapes."""
@@ -99,6 +101,8 @@ class Session:
         if len(squeezed) > 1 or len(counts) > 1:
             raise ValueError(f"{function}: x: expected the same number of pictures in all inputs, got {sorted(counts)}")
         assert real is not None
+        if self.precision != "float32" and real != np.float32:
+            raise TypeError(f"{function}: x: expected float32 for a model loaded with precision='{self.precision}', got {real}")
         arrays = [a.astype(real, copy=False) for a in arrays]
         pictures = counts.pop()
         shapes = {spec.name: (max(1, pictures), *a.shape[1:]) for spec, a in zip(self.source.inputs, arrays, strict=True)}

@@ -22,8 +22,8 @@ def leave_out(names: Collection[str]) -> None:
     compile_plan.__kwdefaults__["without"] = frozenset(names)
     make = Session.__init__
 
-    def init(self, source, max_bytes, without=()):
-        make(self, source, max_bytes, {*without, *names})
+    def init(self, source, max_bytes, without=(), *precision):
+        make(self, source, max_bytes, {*without, *names}, *precision)
 
     Session.__init__ = init
 

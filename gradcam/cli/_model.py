@@ -20,6 +20,7 @@ from gradcam.explanation import Explanation
 from gradcam.files import refuse_inputs
 from gradcam.graph.source import dims_text
 from gradcam.model import Model, load
+from gradcam.ops.bf16 import PRECISIONS
 from gradcam.preprocess import Preprocess, open_image
 from gradcam.render.montage import pictured
 from gradcam.resampling import resize
@@ -27,6 +28,7 @@ from gradcam.resampling import resize
 __all__ = [
     "Picture",
     "add_model_arguments",
+    "add_precision_argument",
     "add_run_arguments",
     "batches",
     "layer",
@@ -106,14 +108,25 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bgr", action="store_true", help="channels in the order blue, green, red")
     parser.add_argument("--num-threads", type=int, metavar="N", help="threads to use")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures per run, of equal input sizes (default: 1)")
+    add_precision_argument(parser)
     parser.add_argument("--max-bytes", type=int, default=2**32, metavar="N", help="most memory to use (default: 4 GiB)")
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what layers compute in."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="bfloat16: faster and less exact, where the CPU has it (default: float32)",
+    )
 
 
 def load_model(arguments: argparse.Namespace) -> Model:
     """Load the model, after a check of what needs none."""
     if arguments.batch_size < 1:
         raise ValueError(f"{arguments.command}: --batch-size: expected at least 1, got {arguments.batch_size}")
-    return load(arguments.model, labels=arguments.labels, max_bytes=arguments.max_bytes)
+    return load(arguments.model, labels=arguments.labels, max_bytes=arguments.max_bytes, precision=arguments.precision)
 
 
 def targets(arguments: argparse.Namespace) -> list[Any]:

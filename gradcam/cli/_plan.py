@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradcam.graph.ir import Value
 from gradcam.graph.plan import Plan, Step
 from gradcam.graph.source import dims_text
 
@@ -32,14 +31,10 @@ def _row(plan: Plan, number: int, step: Step) -> tuple[str, ...]:
         step.kernel,
         node.attrs.get("algorithm", "matrix product") if step.products else "",
         dims_text(shape),
-        *(f"{sum(_bytes(plan, v) for v in values if v is not None) / 1e3:,.1f}" for values in (step.reads, step.writes)),
+        *(f"{sum(v.size * v.dtype.itemsize for v in values if v is not None) / 1e3:,.1f}" for values in (step.reads, step.writes)),
         _gflop(step.products) if step.products else "",
         node.outputs[0].name,
     )
-
-
-def _bytes(plan: Plan, value: Value) -> int:
-    return value.size * (plan.real.itemsize if value.is_real else 8)
 
 
 def _gflop(products: int) -> str:

@@ -29,13 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", metavar="L", nargs="+", help="with --plan: plan of an explanation of these layers")
     parser.add_argument("--method", metavar="M", help="with --plan: plan of an explanation by this method (of --layer alone: gradcam)")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    _model.add_precision_argument(parser)
     parser.add_argument("--max-bytes", type=int, default=2**32, metavar="N", help="most memory to use (default: 4 GiB)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     try:
-        model = load(arguments.model, labels=arguments.labels, max_bytes=arguments.max_bytes)
+        model = load(arguments.model, labels=arguments.labels, max_bytes=arguments.max_bytes, precision=arguments.precision)
     except UnsupportedOpError as error:
         print(f"gradcam: {arguments.model} would not run:", *(f"  {p}" for p in error.problems), sep="\n", file=sys.stderr)
         return 2

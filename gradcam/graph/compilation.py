@@ -8,26 +8,30 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Graph
-from gradcam.graph.passes import assign_layouts, fuse, fuse_gates, prune, share, take_row
+from gradcam.graph.passes import assign_layouts, fuse, fuse_gates, prune, share, take_row, use_bfloat16
+from gradcam.graph.passes.fuse import LINEAR_ROWS
 from gradcam.graph.plan import PackCache, Plan
 
 __all__ = ["PASSES", "check_passes", "compile_plan", "simplify"]
 
-_REWRITES: dict[str, Callable[[Graph, np.dtype[Any], Collection[str]], Graph]] = {
-    "take_row": lambda graph, real, _: take_row(graph, real),
-    "prune": lambda graph, *_: prune(graph),
-    "share": lambda graph, *_: share(graph),
-    "gates": lambda graph, *_: fuse_gates(graph),
-    "fuse": lambda graph, *_: fuse(graph),
-    "blocked": lambda graph, real, without: assign_layouts(graph, real, winograd="winograd" not in without),
+_REWRITES: dict[str, Callable[..., Graph]] = {
+    "take_row": lambda graph, real, **_: take_row(graph, real),
+    "prune": lambda graph, **_: prune(graph),
+    "share": lambda graph, **_: share(graph),
+    "gates": lambda graph, **_: fuse_gates(graph),
+    # Weights of half the size repay a second copy even for a single row.
+    "fuse": lambda graph, reduced, **_: fuse(graph, least_rows=1 if reduced else LINEAR_ROWS),
+    "blocked": lambda graph, real, without, **_: assign_layouts(graph, real, winograd="winograd" not in without),
 }
-"""Passes by name, in the order in which they run."""
+"""Passes by name, in the order in which they run; last comes `use_bfloat16`, if the model asks for it."""
 
 PASSES = ("fold_batchnorm", *_REWRITES, "winograd")
 """What can be left out by name: `gradcam.forward.Forward` folds, and joins gates, before differentiation; `blocked` chooses Winograd."""
 
 
-def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = None, *, without: Collection[str] = ()) -> Plan:
+def compile_plan(
+    graph: Graph, real: np.dtype[Any], packs: PackCache | None = None, *, without: Collection[str] = (), precision: str = "float32"
+) -> Plan:
     """Compile a graph.
 
     Parameters
@@ -36,22 +40,25 @@ def compile_plan(graph: Graph, real: np.dtype[Any], packs: PackCache | None = No
         Shares packed weights between the plans of a model.
     without : collection of str
         Passes to leave out, of `PASSES`.
+    precision : {"float32", "bfloat16"}
+        Of what convolutions and linear layers of a float32 graph read.
 
     Raises
     ------
     ValueError
         There is no such pass.
     """
-    return Plan(simplify(graph, real, without), real, PackCache(1) if packs is None else packs)
+    return Plan(simplify(graph, real, without, precision), real, PackCache(1) if packs is None else packs)
 
 
-def simplify(graph: Graph, real: np.dtype[Any], without: Collection[str] = ()) -> Graph:
+def simplify(graph: Graph, real: np.dtype[Any], without: Collection[str] = (), precision: str = "float32") -> Graph:
     """Return the graph that a plan is made of."""
     check_passes("compile_plan", without)
+    reduced = precision == "bfloat16" and real == np.float32
     for name, rewrite in _REWRITES.items():
         if name not in without:
-            graph = rewrite(graph, real, without)
-    return graph
+            graph = rewrite(graph, real=real, without=without, reduced=reduced)
+    return use_bfloat16(graph) if reduced else graph
 
 
 def check_passes(function: str, without: Collection[str]) -> None:

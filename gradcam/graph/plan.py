@@ -17,11 +17,12 @@ from gradcam.graph.memory import ALIGNMENT, Block, place
 from gradcam.graph.operators import OPERATORS
 from gradcam.ops import _call
 from gradcam.ops._call import Attributes
+from gradcam.ops.bf16 import BFLOAT16
 
 __all__ = ["PackCache", "Plan", "PlanBuilder"]
 
 ARENA, CONSTANT, INPUT, OUTPUT = range(4)
-REAL, INDEX = range(2)
+REAL, INDEX, BF16 = range(3)
 SERIAL_ELEMENTS = 1 << 16
 """Plans that move fewer elements than this stay on one thread."""
 SERIAL_STEP = 1 << 12
@@ -91,24 +92,26 @@ class PlanBuilder:
         """Memory that only the steps of one operator use."""
         return Value("temporary", shape, self.real)
 
-    def packed(self, kernel: str, attributes: Attributes, weight: Value, key: tuple[int, ...]) -> Value:
-        """Weights in the layout that a kernel wants: packed now and cached if constant, else by a step.
+    def packed(self, kernel: str, attributes: Attributes, weight: Value, key: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Value:
+        """Weights in the layout and type that a kernel wants: packed now and cached if constant, else by a step.
 
         `key` holds all attributes that the layout depends on.
         """
+        dtype = self.real if dtype is None else dtype
         source = self.root(weight)
         count = _core.operands(kernel, _call.isa, self.real.char, attributes.ints, attributes.reals)[1][0]
         if source.data is None:
-            result = self.temporary((count,))
+            result = Value("temporary", (count,), dtype)
             self.step(kernel, attributes, (source,), (result,))
             return result
         array = source.data
 
         def pack() -> tuple[NDArray[Any], NDArray[Any]]:
-            return array, _aligned(_call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)])[0])
+            stored = np.dtype(np.uint16) if dtype == BFLOAT16 else dtype
+            return array, _aligned(_call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)], result=stored)[0])
 
         whole = (id(array), self.real.char, _call.isa, kernel, count, *key)
-        return Value(f"{weight.name}.packed", (count,), self.real, self.packs.get(whole, pack)[1])
+        return Value(f"{weight.name}.packed", (count,), dtype, self.packs.get(whole, pack)[1])
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:
@@ -211,6 +214,10 @@ def _blocks(value: Value) -> tuple[int, Shape]:
     return (value.shape[0] if value.shape else 1), value.shape[1:]
 
 
+def _kind(value: Value) -> int:
+    return REAL if value.is_real else BF16 if value.dtype == BFLOAT16 else INDEX
+
+
 class _Layout:
     """Buffers of a plan: which values share memory, where each lies, and the steps in terms of buffer numbers."""
 
@@ -254,7 +261,7 @@ class _Layout:
 
     def _add(self, value: Value, place_: int, detail: Any) -> None:
         self.numbers[value] = len(self.buffers)
-        self.buffers.append((place_, REAL if value.is_real else INDEX, value.size, detail))
+        self.buffers.append((place_, _kind(value), value.size, detail))
 
     def _merge_in_place(self) -> None:
         """Let an elementwise step write over an input that nothing reads afterwards."""
@@ -282,7 +289,7 @@ class _Layout:
     def _place(self) -> None:
         """Place everything else in the arena by the time it lives."""
         blocks: dict[Value, Block] = {}
-        itemsize = self.builder.real.itemsize
+        itemsizes = (self.builder.real.itemsize, 8, 2)
         for i, step in enumerate(self.builder.steps):
             for value in (*step.writes, *(v for v in step.reads if v is not None)):
                 owner = self.owner(value)
@@ -293,7 +300,7 @@ class _Layout:
                 elif owner in blocks:
                     blocks[owner].last = i
                 else:
-                    blocks[owner] = Block(owner.size * (itemsize if owner.is_real else 8), i, i)
+                    blocks[owner] = Block(owner.size * itemsizes[_kind(owner)], i, i)
         self.arena_bytes = place(list(blocks.values()))
         self.weight_bytes = sum(detail.nbytes for kind, _, _, detail in self.buffers if kind == CONSTANT)
         for value, block in blocks.items():

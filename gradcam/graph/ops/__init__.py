@@ -3,6 +3,7 @@
 from gradcam.graph.ops import (
     adaptive,
     attention,
+    bf16,
     blocked,
     cam,
     conv,
@@ -42,6 +43,7 @@ from gradcam.graph.ops import (
 __all__ = [
     "adaptive",
     "attention",
+    "bf16",
     "blocked",
     "cam",
     "conv",

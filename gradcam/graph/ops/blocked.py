@@ -86,10 +86,8 @@ class BlockedConv(Blocking):
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         x, _, b, residual = node.inputs
-        a = node.attrs
-        finish = epilogue(function_code(a["function"]), bias=b is not None, residual=a["residual"])
-        name, pack, attributes, key = _ALGORITHMS[a["algorithm"]](a, finish, (a["alpha"], a["beta"]))
-        w = node.input(1)
+        name, pack, attributes, key = _kernel(node)
+        w, a = node.input(1), node.attrs
         packed = p.packed(f"blocked_{name}_pack", pack, w, key)
         count = products(a["source" if a["gradient"] else "result"].size, w)
         p.step(f"blocked_{name}_output", attributes, (x, packed, b, residual), node.outputs, products=count)
@@ -136,6 +134,19 @@ _ALGORITHMS: dict[str, Callable[[dict[str, Any], tuple[int, ...], tuple[float, f
     "stem": _stem,
     "winograd": _winograd,
 }
+
+
+def _kernel(node: Node) -> _Kernel:
+    """What computes a BlockedConv."""
+    a = node.attrs
+    finish = epilogue(function_code(a["function"]), bias=node.inputs[2] is not None, residual=a["residual"])
+    return _ALGORITHMS[a["algorithm"]](a, finish, (a["alpha"], a["beta"]))
+
+
+def direct_kernel(node: Node) -> tuple[Attributes, tuple[int, ...]]:
+    """Attributes of the direct kernel of a BlockedConv, and what its pack depends on."""
+    _, _, attributes, key = _kernel(node)
+    return attributes, key
 
 
 @operator("BlockedDepthwiseGrad")

@@ -89,13 +89,25 @@ class Linear:
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
         x, _, b, residual = node.inputs
-        w, a, y = node.input(1), node.attrs, node.outputs[0]
-        m = y.shape[-1]
-        rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
-        ints = (rows, k, m, transposed, function_code(a["function"]), int(b is not None), int(residual is not None))
-        attributes = Attributes(ints, (a["alpha"], a["beta"]))
-        packed = p.packed("linear_pack", attributes, w, (k, m, transposed))
-        p.step("linear_output", attributes, (x, packed, b, residual), node.outputs, products=y.size * k)
+        w = node.input(1)
+        attributes, key = linear_kernel(node)
+        packed = p.packed("linear_pack", attributes, w, key)
+        p.step("linear_output", attributes, (x, packed, b, residual), node.outputs, products=products(node))
+
+
+def products(node: Node) -> int:
+    """Products of a Linear."""
+    return node.input(0).size * node.outputs[0].shape[-1]
+
+
+def linear_kernel(node: Node) -> tuple[Attributes, tuple[int, ...]]:
+    """Attributes of the kernel of a Linear, and what its pack depends on."""
+    _, _, b, residual = node.inputs
+    w, a, y = node.input(1), node.attrs, node.outputs[0]
+    m = y.shape[-1]
+    rows, k, transposed = y.size // m, w.size // m, int(a["trans_b"])
+    ints = (rows, k, m, transposed, function_code(a["function"]), int(b is not None), int(residual is not None))
+    return Attributes(ints, (a["alpha"], a["beta"])), (k, m, transposed)
 
 
 @onnx_form("MatMul")

@@ -1,5 +1,6 @@
 """Passes: each rewrites a graph into an equal one that is cheaper to run."""
 
+from gradcam.graph.passes.bf16 import use_bfloat16
 from gradcam.graph.passes.fold_batchnorm import fold_batchnorm
 from gradcam.graph.passes.fuse import fuse
 from gradcam.graph.passes.gates import fuse_gates
@@ -20,4 +21,5 @@ __all__ = [
     "prune",
     "share",
     "take_row",
+    "use_bfloat16",
 ]
