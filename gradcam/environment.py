@@ -161,7 +161,8 @@ def cpu_info() -> dict[str, str | int | bool | list[str]]:
     -------
     dict
         ``model``, ``machine``, ``logical_cpus``, ``physical_cores`` and ``usable_cpus`` of the process, ``isa`` (the instruction
-        set in use), ``isas`` (those that this build and this CPU support), ``openmp``, ``num_threads`` (of a call that says nothing).
+        set in use), ``isas`` (those that this build and this CPU support), ``bfloat16`` (whether it has AVX512_BF16), ``openmp``,
+        ``num_threads`` (of a call that says nothing).
     """
     from gradcam import _core
 
@@ -174,6 +175,7 @@ def cpu_info() -> dict[str, str | int | bool | list[str]]:
         "usable_cpus": usable_cpus(),
         "isa": _core.isa,
         "isas": list(_core.isas),
+        "bfloat16": _core.bfloat16,
         "openmp": _core.openmp,
         "num_threads": resolve_threads(),
     }

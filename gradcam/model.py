@@ -79,7 +79,7 @@ def load(
     precision : {"float32", "bfloat16"}
         "bfloat16" rounds what direct convolutions and linear layers of the forward pass read, activations and weights, to 8 significant
         bits; sums, other layers and the gradient stay in float32. Up to twice as fast on a CPU with AVX512_BF16; scores differ in the
-        third digit (see docs/precision.md). Such a model takes no float64 arrays.
+        second or third digit (see docs/precision.md). Such a model takes no float64 arrays.
 
     Returns
     -------

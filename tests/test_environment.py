@@ -19,7 +19,9 @@ from gradcam.environment import cpu_info, resolve_threads, set_num_threads, show
 @pytest.fixture(autouse=True)
 def core(monkeypatch):
     """A core that reports 16 OpenMP threads, on 8 physical cores with two threads each, no quota, nothing set."""
-    fake = SimpleNamespace(openmp=True, isa="avx2", isas=("scalar", "avx2"), compiler="gcc 12.2", flags="-O3", omp_max_threads=lambda: 16)
+    fake = SimpleNamespace(
+        openmp=True, bfloat16=False, isa="avx2", isas=("scalar", "avx2"), compiler="gcc 12.2", flags="-O3", omp_max_threads=lambda: 16
+    )
     monkeypatch.setitem(__import__("sys").modules, "gradcam._core", fake)
     monkeypatch.setattr(gradcam, "_core", fake, raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -196,7 +198,7 @@ def test_other_types_are_errors(function, value):
 
 def test_cpu_info():
     info = cpu_info()
-    assert info["isa"] == "avx2" and info["isas"] == ["scalar", "avx2"] and info["openmp"] is True
+    assert info["isa"] == "avx2" and info["isas"] == ["scalar", "avx2"] and info["openmp"] is True and info["bfloat16"] is False
     assert (info["physical_cores"], info["usable_cpus"], info["num_threads"]) == (8, 16, 8)
     assert info["model"] and info["machine"]
 

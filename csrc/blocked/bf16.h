@@ -14,7 +14,7 @@
  * [...][GCAM_BLOCK / 2][BLOCKED_CHANNELS][2]. A sum is one chain over blocks, taps and pairs from the bias on, the odd
  * channel of a pair first; its products are exact. A result is rounded once, after the epilogue.
  *
- * Elsewhere than at level avx512 the same sums are computed by float32 instructions, several times slower. */
+ * Elsewhere than at level avx512 the same sums are computed by float32 instructions, slower than sums in float32. */
 #ifndef GCAM_BLOCKED_BF16_H
 #define GCAM_BLOCKED_BF16_H
 

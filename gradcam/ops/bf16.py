@@ -26,8 +26,8 @@ def mixed_attributes(attributes: Attributes, *, result: bool, residual: bool) ->
 def check_precision(function: str, precision: str) -> None:
     """Raise ValueError unless this process computes in `precision`.
 
-    A level of kernels without instructions for bfloat16 computes the same sums several times slower than in float32:
-    it does so only where ``GRADCAM_ISA`` asks for that level.
+    A level of kernels without instructions for bfloat16 computes the same sums, slower than in float32: it does so only where
+    ``GRADCAM_ISA`` asks for that level.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"{function}: precision: expected one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
