@@ -1,6 +1,6 @@
 """Measure what `precision="bfloat16"` changes in scores, maps and time; writes docs/precision.md.
 
-    python tools/measure_precision.py --networks RESNET50.onnx VGG16.onnx ... [--rounds 20]
+    python tools/measure_precision.py --networks RESNET50.onnx VGG16.onnx ... [--rounds 20] [--threads 1 2]
 
 The networks are measured on noise; those of ../shared/models, which are trained, on pictures. Times against ONNX Runtime appear where it
 is installed.
@@ -64,8 +64,8 @@ most (terms + 2) 2^-24 times the sum of the sizes of the products, plus 2^-8 of 
 count as zero.
 
 Without AVX512_BF16 `load` raises an error. The levels below avx512 compute the same bits by float32 instructions, slower than they
-compute in float32, and only where `GRADCAM_ISA` asks for such a level: that is for tests. Models loaded so take no float64 arrays. The converted weights take half the size of the float32
-weights of those layers, beside these.
+compute in float32, and only where `GRADCAM_ISA` asks for such a level: that is for tests. Models loaded so take no float64 arrays.
+Converted weights are kept beside those of the file and take half their size.
 
 ## When to use it
 
@@ -97,8 +97,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=Path, nargs="*", default=[], help="ONNX files of one input (1, 3, 224, 224)")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     options = parser.parse_args()
-    parts = [HEAD, *maps_part(options.networks), *times_part(options.networks, options.rounds), *kernels_part(options.rounds)]
+    parts = [
+        HEAD,
+        *maps_part(options.networks),
+        *times_part(options.networks, options.rounds, options.threads),
+        *kernels_part(options.rounds),
+    ]
     PAGE.write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -189,21 +195,22 @@ def spearman(a: Arrays, b: Arrays) -> float:
 # Times ------------------------------------------------------------------------------------------------------------------
 
 
-def times_part(networks: Sequence[Path], rounds: int) -> list[str]:
+def times_part(networks: Sequence[Path], rounds: int, counts: Sequence[int]) -> list[str]:
     runtime = importlib.import_module("onnxruntime") if importlib.util.find_spec("onnxruntime") else None
     title = "ONNX Runtime" + (f" {runtime.__version__}" if runtime else "")
     lines = [
         "## Times",
         "",
-        f"Forward run of one picture in ms, best of {rounds} interleaved rounds. Other programs ran on the machine now and",
+        f"Forward run of one picture in ms, best of {rounds} interleaved rounds. Other programs shared the machine:",
+        "ratios mean more than times.",
+        "",
     ]
-    lines += ["then: ratios mean more than times, those of one thread most.", ""]
     lines += [f"| network | threads | float32 | bfloat16 | float32 / bfloat16 | {title} (float32) | {title} / bfloat16 |"]
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
     for path in networks:
         models = both(path)
-        for threads in (1, 2):
+        for threads in counts:
             runs: list[Callable[[], object]] = [lambda m=m, n=threads: m.run(x, num_threads=n) for m in models]
             if runtime:
                 options = runtime.SessionOptions()
@@ -271,7 +278,7 @@ def kernels_part(rounds: int) -> list[str]:
         direct, winograd, bf16 = kernel_times(c, k, size, kernel, stride, rounds)
         lines.append(f"| {c}, {k} | {size} x {size} | {kernel}x{kernel}, {stride} | {direct:.0f} | {winograd or '-'} | {bf16:.0f} |")
     lines += ["", "Winograd's algorithm needs a quarter of the multiplications, bfloat16 half the time for each: where the first applies,"]
-    return [*lines, "from 144 pixels and 32 channels on, it is as fast or faster, and it is exact to float32. It stays."]
+    return [*lines, "from 144 pixels and 32 channels on, it is about as fast or faster, and exact to float32. It stays."]
 
 
 def kernel_times(c: int, k: int, size: int, kernel: int, stride: int, rounds: int) -> tuple[float, int, float]:
