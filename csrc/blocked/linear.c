@@ -43,6 +43,26 @@ pack_init(gcam_linear_geom *g, const gcam_attributes *attributes, int bf16, gcam
     return matrix(g->k, g->m, &operands->in[0]);
 }
 
+/* How rows and sums are cut, which depends on the shape alone, and the scratch for them. */
+static gcam_status
+derive_blocks(gcam_linear_geom *g, const gcam_attributes *attributes, size_t *scratch_bytes)
+{
+    const ptrdiff_t blocks = g->k / GCAM_BLOCK, parts = (g->k - 1) / LINEAR_DEPTH + 1;
+    const ptrdiff_t tiles = (g->m - 1) / attributes->tile.channels + 1;
+    g->block_rows = g->rows < LINEAR_ROWS ? g->rows : LINEAR_ROWS;
+    g->line = (g->block_rows | 1) * GCAM_BLOCK; /* odd: lines then do not meet in the same sets of the cache */
+    g->depth = (blocks - 1) / parts + 1;
+    g->kept = parts == 1 && tiles > LINEAR_TILES ? LINEAR_TILES : tiles;
+    const size_t element = attributes->dtype == GCAM_F32 ? 4 : 8;
+    const size_t tile_blocks = (size_t)(attributes->tile.channels / GCAM_BLOCK);
+    size_t lines;
+    if (!gcam_size_mul((size_t)g->kept, tile_blocks, &lines) || !gcam_size_add(lines, (size_t)g->depth, &lines)
+        || !gcam_size_mul(lines, (size_t)g->line * element, scratch_bytes)) {
+        return GCAM_E_SIZE;
+    }
+    return GCAM_OK;
+}
+
 static gcam_status
 output_init(gcam_linear_geom *g, const gcam_attributes *attributes, int bf16, gcam_operands *operands)
 {
@@ -63,7 +83,8 @@ gcam_linear_pack_init(void *geom, const gcam_attributes *attributes, gcam_operan
 gcam_status
 gcam_linear_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
-    return output_init(geom, attributes, 0, operands);
+    GCAM_TRY(output_init(geom, attributes, 0, operands));
+    return derive_blocks(geom, attributes, &operands->scratch_bytes);
 }
 
 gcam_status

@@ -41,6 +41,16 @@ def test_small_integers_are_exact(isa, dtype, transposed, k, m, rows):
         np.testing.assert_array_equal(linear(x, given, bias, residual, "Relu", transposed=transposed, workers=workers), want)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_sums_of_many_tiles(isa, dtype):
+    x, w, bias = integers((450, 1040), dtype, 0), integers((1040, 336), dtype, 1), integers(336, dtype, 2)
+    residual = integers((450, 336), dtype, 3)
+    for workers in (1, 4):
+        got = linear(x, w, bias, residual, "LeakyRelu", alpha=0.5, workers=workers)
+        want = x @ w + bias + residual
+        np.testing.assert_array_equal(got, np.where(want < 0, 0.5 * want, want))
+
+
 @pytest.mark.parametrize("function", ["Clip", "Sigmoid", "HardSwish", "LeakyRelu"])
 def test_activations(isa, function):
     rng = np.random.default_rng(0)
@@ -63,6 +73,9 @@ def test_same_bits_for_any_number_of_workers_and_rows(isa, dtype):
     whole = linear(x, w)
     for workers in (2, 3, 4):
         np.testing.assert_array_equal(linear(x, w, workers=workers), whole)
+    narrow = linear(x, w[:, :16].copy(), function="Gelu")
+    for workers in (3, 6, 14, 16):  # more than there are tiles of outputs: rows are shared out too
+        np.testing.assert_array_equal(linear(x, w[:, :16].copy(), function="Gelu", workers=workers), narrow)
     np.testing.assert_array_equal(linear(x[:50].copy(), w), whole[:50])
     np.testing.assert_array_equal(linear(x[196:].copy(), w), whole[196:])
 
