@@ -127,7 +127,7 @@ GCAM_FN(linear_output)(const gcam_linear_geom *g, const real_t *x, const real_t 
 {
     static const ptrdiff_t origin = 0;
     /* Tiles do what costs nothing in registers; other functions run over all rows of a tile of outputs. */
-    const bool late = g->epilogue.op != -1 && g->epilogue.op != GCAM_UNARY_RELU;
+    const bool late = !GCAM_FN(blocked_fits_registers)(&g->epilogue);
     gcam_epilogue early = g->epilogue;
     early.op = late ? -1 : early.op;
     const gcam_tile_geom geom = {.in_pixel = GCAM_BLOCK,

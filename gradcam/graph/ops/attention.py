@@ -1,20 +1,45 @@
-"""Attention and RotaryEmbedding, composed of products, sums and a softmax."""
+"""Attention and RotaryEmbedding: composed of products, sums and a softmax, and attention as one node."""
 
 from __future__ import annotations
 
 from functools import reduce
-from math import sqrt
+from math import prod, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Node, Value
+from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
+from gradcam.graph.operators import operator
 from gradcam.graph.ops.logic import as_real, negation
+from gradcam.ops.attention import attention_attributes
+
+if TYPE_CHECKING:
+    from gradcam.graph.plan import PlanBuilder
 
 _COMPARISONS = ("Less", "LessOrEqual", "Equal")
 _OF_BOOLEANS = ("Mul", "Max", "Min", "Reshape", "Transpose", "Expand", "Slice", "Concat", "Gather")
 """Operators whose results are booleans where all real numbers that they read are."""
+
+
+@operator("Attention")
+class Attention:
+    """softmax(scale q k' + bias) v of all heads, q, k, v, bias and the result read and written through strides.
+
+    Made by the pass `fuse_attention`; attributes `batch`, `sizes`, `views` and `scale` as in `gradcam.ops.attention`.
+    """
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        return (*node.attrs["batch"], node.attrs["sizes"][0], node.attrs["sizes"][3])
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        a = node.attrs
+        rows, keys, width, result = a["sizes"]
+        attributes = attention_attributes(a["batch"], a["sizes"], a["views"], a["scale"])
+        p.step("attention_output", attributes, node.inputs, node.outputs, products=prod(a["batch"]) * rows * keys * (width + result))
 
 
 def _is_boolean(g: Builder, value: Value) -> bool:

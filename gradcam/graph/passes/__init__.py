@@ -1,5 +1,6 @@
 """Passes: each rewrites a graph into an equal one that is cheaper to run."""
 
+from gradcam.graph.passes.attention import fuse_attention
 from gradcam.graph.passes.bf16 import use_bfloat16
 from gradcam.graph.passes.fold_batchnorm import fold_batchnorm
 from gradcam.graph.passes.fuse import fuse
@@ -15,6 +16,7 @@ __all__ = [
     "cuts_pictures",
     "fold_batchnorm",
     "fuse",
+    "fuse_attention",
     "fuse_gates",
     "is_per_picture",
     "picture_axes",

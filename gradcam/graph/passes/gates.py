@@ -7,7 +7,7 @@ from math import sqrt
 
 from gradcam.graph.ir import Graph, Node, Value
 
-__all__ = ["fuse_gates"]
+__all__ = ["fuse_gates", "with_scalar"]
 
 _GATES = {("Sigmoid", 0.0, 0.0): "Silu", ("HardSigmoid", 1 / 6, 0.5): "HardSwish"}
 """x g(x) as one function, by g and its parameters."""
@@ -66,11 +66,11 @@ class _Gates:
         scaled = self.producers.get(erf.inputs[0])  # type: ignore[arg-type]
         if scaled is None or scaled.op not in ("Div", "Mul") or self.only_reader(scaled.outputs[0]) is not erf:
             return
-        x, factor = _with_scalar(scaled)
+        x, factor = with_scalar(scaled)
         if x is None or abs(factor - (sqrt(2) if scaled.op == "Div" else sqrt(0.5))) > 1e-5:
             return
         plus = self.only_reader(erf.outputs[0])
-        if plus is None or plus.op != "Add" or _with_scalar(plus)[1] != 1:
+        if plus is None or plus.op != "Add" or with_scalar(plus)[1] != 1:
             return
         product = self.only_reader(plus.outputs[0])
         if product is None or product.op != "Mul":
@@ -78,11 +78,11 @@ class _Gates:
         other = product.inputs[1] if product.inputs[0] is plus.outputs[0] else product.inputs[0]
         if other is x:
             half = self.only_reader(product.outputs[0])
-            if half is not None and half.op == "Mul" and _with_scalar(half)[1] == 0.5:
+            if half is not None and half.op == "Mul" and with_scalar(half)[1] == 0.5:
                 self._replace(half, x, "Gelu", [scaled, erf, plus, product])
             return
         half = self.producers.get(other)  # type: ignore[arg-type]
-        if half is not None and half.op == "Mul" and _with_scalar(half) == (x, 0.5) and self.only_reader(half.outputs[0]) is product:
+        if half is not None and half.op == "Mul" and with_scalar(half) == (x, 0.5) and self.only_reader(half.outputs[0]) is product:
             self._replace(product, x, "Gelu", [scaled, erf, plus, half])
 
 
@@ -90,7 +90,7 @@ def _close(node: Node, alpha: float, beta: float) -> bool:
     return bool(abs(node.attrs.get("alpha", 0.0) - alpha) < 1e-6 and abs(node.attrs.get("beta", 0.0) - beta) < 1e-6)
 
 
-def _with_scalar(node: Node) -> tuple[Value | None, float]:
+def with_scalar(node: Node) -> tuple[Value | None, float]:
     """The other operand and the number, of an operation with one constant number; (None, 0) if it is none."""
     a, b = node.inputs
     if node.op != "Div" and a is not None and a.data is not None:
