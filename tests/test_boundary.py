@@ -178,6 +178,7 @@ ACCEPTED = {
     "binary_output": binary_attributes("Add", (2, 1, 3), (4, 1)).ints,
     "binary_a_grad": binary_attributes("Mul", (2, 3), (3,)).ints,
     "matmul_output": matmul_attributes((2, 5, 3), (3, 4)).ints,
+    "matmul_live_output": matmul_attributes((2, 3, 3), (3, 4)).ints,
     "conv_output_naive": (1, 1, 2, 4, 2, 6, 3, 1, 1, 0, 1, 0, 0),
     "conv_pack": (2, 1, 2, 4, 1, 5, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0),
     "conv_output": (2, 1, 2, 4, 1, 5, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0),

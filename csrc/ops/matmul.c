@@ -81,3 +81,14 @@ gcam_matmul_output_init(void *geom, const gcam_attributes *attributes, gcam_oper
                               * element;
     return GCAM_OK;
 }
+
+gcam_status
+gcam_matmul_live_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    const gcam_matmul_geom *g = geom;
+    GCAM_TRY(gcam_matmul_output_init(geom, attributes, operands));
+    if (g->trans_b) {
+        return GCAM_E_CODE;
+    }
+    return g->m <= MATMUL_SKINNY ? GCAM_OK : GCAM_E_DIMENSION;
+}

@@ -41,28 +41,89 @@ GCAM_FN(matmul_dots)(const gcam_matmul_geom *g, const real_t *a, const real_t *b
     }
 }
 
-/* The same for b (K, N): rows of b are added up in ascending order. */
+/* Rows of b that are added to y in one pass over it, and bytes of a row that pass at once: as many of y stay close. */
+#define MATMUL_TOGETHER 4
+#define MATMUL_ROW_BYTES (16 * 1024)
+
+/* y += factors[0] rows[0] + factors[1] rows[1] + ... for `columns` columns; `count` is constant once inlined. */
+GCAM_INLINE void
+GCAM_FN(matmul_add_rows)(const ptrdiff_t count, const real_t *const *rows, const real_t *factors, real_t *restrict y,
+                         ptrdiff_t columns)
+{
+    vreal factor[MATMUL_TOGETHER];
+    for (ptrdiff_t r = 0; r < count; r++) {
+        factor[r] = V(set1)(factors[r]);
+    }
+    ptrdiff_t j = 0;
+    for (; j + VLANES <= columns; j += VLANES) {
+        vreal sum = V(load)(y + j);
+#pragma GCC unroll 4
+        for (ptrdiff_t r = 0; r < count; r++) {
+            sum = V(fma)(factor[r], V(load)(rows[r] + j), sum);
+        }
+        V(store)(y + j, sum);
+    }
+    if (j < columns) {
+        vreal sum = V(load_n)(y + j, columns - j);
+        for (ptrdiff_t r = 0; r < count; r++) {
+            sum = V(fma)(factor[r], V(load_n)(rows[r] + j, columns - j), sum);
+        }
+        V(store_n)(y + j, sum, columns - j);
+    }
+}
+
+/* The next rows of b from *k on, at most MATMUL_TOGETHER: those of which `live` says that a factor is not 0. */
+static ptrdiff_t
+GCAM_FN(matmul_next_rows)(const gcam_matmul_geom *g, const real_t *a, bool live, ptrdiff_t *k, ptrdiff_t *found)
+{
+    const ptrdiff_t a_row = g->trans_a ? 1 : g->k, a_step = g->trans_a ? g->m : 1;
+    ptrdiff_t count = 0;
+    for (; *k < g->k && count < MATMUL_TOGETHER; ++*k) {
+        bool taken = !live;
+        for (ptrdiff_t i = 0; i < g->m && !taken; i++) {
+            taken = a[i * a_row + *k * a_step] != 0; /* so is NaN */
+        }
+        if (taken) {
+            found[count++] = *k;
+        }
+    }
+    return count;
+}
+
+/* The same for b (K, N): rows of b are added up in ascending order, `live`: those with a factor that is not 0. */
 static void
-GCAM_FN(matmul_rows)(const gcam_matmul_geom *g, const real_t *a, const real_t *b, real_t *y, ptrdiff_t begin,
+GCAM_FN(matmul_rows)(const gcam_matmul_geom *g, bool live, const real_t *a, const real_t *b, real_t *y, ptrdiff_t begin,
                      ptrdiff_t end)
 {
     const ptrdiff_t a_row = g->trans_a ? 1 : g->k, a_step = g->trans_a ? g->m : 1;
+    const ptrdiff_t block = MATMUL_ROW_BYTES / (ptrdiff_t)sizeof(real_t);
     for (ptrdiff_t i = 0; i < g->m; i++) {
-        for (ptrdiff_t j = begin; j < end; j++) {
-            y[i * g->n + j] = 0;
-        }
+        memset(y + i * g->n + begin, 0, (size_t)(end - begin) * sizeof *y);
     }
-    for (ptrdiff_t k = 0; k < g->k; k++) {
-        const real_t *restrict row = b + k * g->n;
-        for (ptrdiff_t i = 0; i < g->m; i++) {
-            const real_t factor = a[i * a_row + k * a_step];
-            real_t *restrict line = y + i * g->n;
-            for (ptrdiff_t j = begin; j < end; j++) {
-                line[j] += factor * row[j];
+    ptrdiff_t k = 0, found[MATMUL_TOGETHER], count;
+    while ((count = GCAM_FN(matmul_next_rows)(g, a, live, &k, found)) > 0) {
+        for (ptrdiff_t first = begin; first < end; first += block) {
+            const ptrdiff_t columns = end - first < block ? end - first : block;
+            for (ptrdiff_t i = 0; i < g->m; i++) {
+                const real_t *rows[MATMUL_TOGETHER];
+                real_t factors[MATMUL_TOGETHER], *line = y + i * g->n + first;
+                for (ptrdiff_t r = 0; r < count; r++) {
+                    rows[r] = b + found[r] * g->n + first;
+                    factors[r] = a[i * a_row + found[r] * a_step];
+                }
+                if (count == MATMUL_TOGETHER) {
+                    GCAM_FN(matmul_add_rows)(MATMUL_TOGETHER, rows, factors, line, columns);
+                } else {
+                    for (ptrdiff_t r = 0; r < count; r++) {
+                        GCAM_FN(matmul_add_rows)(1, rows + r, factors + r, line, columns);
+                    }
+                }
             }
         }
     }
 }
+#undef MATMUL_TOGETHER
+#undef MATMUL_ROW_BYTES
 
 /* Columns [begin, end) of depth [first, first + depth) of b as column panels. */
 static void
@@ -106,8 +167,8 @@ GCAM_FN(matmul_part)(const gcam_matmul_geom *g, const real_t *a, const real_t *b
 
 /* Workers split the products where there are many, else the columns or the rows, whichever has more panels. */
 static void
-GCAM_FN(matmul_output)(const gcam_matmul_geom *g, const real_t *a, const real_t *b, real_t *y, void *scratch,
-                       int worker, int workers)
+GCAM_FN(matmul_compute)(const gcam_matmul_geom *g, bool live, const real_t *a, const real_t *b, real_t *y,
+                        void *scratch, int worker, int workers)
 {
     ptrdiff_t product0 = 0, product1 = g->products, row0 = 0, row1 = g->m, column0 = 0, column1 = g->n;
     const int skinny = g->m <= MATMUL_SKINNY;
@@ -134,9 +195,23 @@ GCAM_FN(matmul_output)(const gcam_matmul_geom *g, const real_t *a, const real_t 
         if (skinny && g->trans_b) {
             GCAM_FN(matmul_dots)(g, left, right, result, column0, column1);
         } else if (skinny || g->k == 0) {
-            GCAM_FN(matmul_rows)(g, left, right, result, column0, column1);
+            GCAM_FN(matmul_rows)(g, live, left, right, result, column0, column1);
         } else {
             GCAM_FN(matmul_part)(g, left, right, result, row0, row1, column0, column1, scratch);
         }
     }
+}
+
+static void
+GCAM_FN(matmul_output)(const gcam_matmul_geom *g, const real_t *a, const real_t *b, real_t *y, void *scratch,
+                       int worker, int workers)
+{
+    GCAM_FN(matmul_compute)(g, false, a, b, y, scratch, worker, workers);
+}
+
+static void
+GCAM_FN(matmul_live_output)(const gcam_matmul_geom *g, const real_t *a, const real_t *b, real_t *y, void *scratch,
+                            int worker, int workers)
+{
+    GCAM_FN(matmul_compute)(g, true, a, b, y, scratch, worker, workers);
 }

@@ -28,8 +28,12 @@ SERIAL_ELEMENTS = 1 << 16
 SERIAL_STEP = 1 << 12
 """So do plans whose steps move fewer than this on average: the barrier after a step would take longer than the step."""
 
+FINITE_PART = 1 << 17
+"""Elements that are looked at together: few enough to stay in a cache."""
+
 PackCache = Cache[tuple[NDArray[Any], NDArray[Any]]]
-"""Packed weights by identity of the array and geometry of the pack (with the array, which keeps the identity valid)."""
+"""Packed weights by identity of the array and geometry of the pack (with the array, which keeps the identity valid); also
+what else was found out about an array."""
 
 
 @dataclass(slots=True)
@@ -112,6 +116,19 @@ class PlanBuilder:
 
         whole = (id(array), self.real.char, _call.isa, kernel, count, *key)
         return Value(f"{weight.name}.packed", (count,), dtype, self.packs.get(whole, pack)[1])
+
+    def is_finite(self, value: Value) -> bool:
+        """Whether all numbers of a value are known, and finite."""
+        array = self.root(value).data
+        if array is None:
+            return False
+
+        def look() -> tuple[NDArray[Any], NDArray[Any]]:
+            flat = array.reshape(-1)
+            parts = (flat[i : i + FINITE_PART] for i in range(0, flat.size, FINITE_PART))
+            return array, np.asarray(all(np.isfinite(part).all() for part in parts))
+
+        return bool(self.packs.get((id(array), "finite"), look)[1])
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:

@@ -10,10 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from gradcam.ops import _call
 from gradcam.ops._call import Attributes
 
-__all__ = ["matmul", "matmul_attributes", "matmul_input_grads", "matmul_shape"]
+__all__ = ["FEW_ROWS", "matmul", "matmul_attributes", "matmul_input_grads", "matmul_shape"]
 
 Shape = tuple[int, ...]
 Floats = NDArray[np.floating[Any]]
+
+FEW_ROWS = 4
+"""So many rows of the left operand are taken through the right one as it lies (`MATMUL_SKINNY` of `csrc/ops/matmul.h`)."""
 
 
 def matmul_shape(a_shape: Shape, b_shape: Shape, trans_a: bool = False, trans_b: bool = False) -> Shape:

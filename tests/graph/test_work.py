@@ -9,6 +9,7 @@ import pytest
 from model.networks import normal, resnet, vgg
 
 from gradcam import targets
+from gradcam.graph.builder import Builder
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.compat import mode
 from gradcam.forward import build_forward
@@ -74,7 +75,36 @@ def test_last_linear_layer_contributes_one_row(target):
 def test_last_linear_layer_of_a_vgg_contributes_one_row():
     found = Compiled(vgg(), (1, 2, 8, 10), "relu2")
     assert found.plain["matmul_output"] == 2
-    assert found.more["matmul_output"] == 1  # the first linear layer; the last one gives a row
+    assert found.more["matmul_output"] == 0
+    assert found.more["matmul_live_output"] == 1  # the first linear layer, by units that are alive; the last one gives a row
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf])
+def test_a_dead_unit_hides_no_weight_that_is_not_finite(bad):
+    """0 times NaN or infinity is NaN: only rows of finite weights are left out."""
+    g, rng = Builder(F32), np.random.default_rng(0)
+    x, w = g.input("x", (1, 30)), rng.standard_normal((8, 30))
+    if bad is not None:
+        w[3, 4] = bad
+    # The unit of that row is dead for want of a finite sum too: its gradient is set to 0 by a factor.
+    factor = np.ones((1, 8))
+    factor[0, 3] = 0
+    dx = g.emit(
+        "MatMul",
+        g.mul(g.emit("Slice", x, starts=(0, 5), steps=(1, 1), sizes=(1, 8)), g.constant(factor)),
+        g.constant(w),
+        trans_a=False,
+        trans_b=False,
+    )
+    g.graph.outputs = [dx]
+    plan = compile_plan(g.graph, F32)
+    assert (plan.steps[-1].kernel == "matmul_live_output") == (bad is None)
+    given = rng.standard_normal((1, 30)).astype(np.float32)
+    found = plan.run([given], 1, 1)[0]
+    with np.errstate(invalid="ignore"):
+        expected = (given[:, 5:13] * factor) @ w.astype(np.float32).astype(float)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.isnan(found).sum() == (bad is not None)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,46 @@ def test_no_products_sum_to_zero(isa, m, k, n):
     np.testing.assert_array_equal(y, 0)
 
 
+# --- rows without a factor
+
+
+def live(isa, a, b, workers=1, trans_a=False):
+    y = np.full((a.shape[1] if trans_a else a.shape[0], b.shape[1]), np.nan, a.dtype)
+    ints = matmul_attributes(a.shape, b.shape, trans_a=trans_a).ints
+    _core.call("matmul_live_output", isa, a.dtype.char, ints, (), (a, b), (y,), workers)
+    return y
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("trans_a", [False, True])
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (1, 90, 300), (2, 37, 9000), (3, 5, 70), (4, 64, 33), (1, 0, 5)])
+@pytest.mark.parametrize("share", [0, 0.2, 0.9, 1])
+def test_rows_without_a_factor_change_nothing(isa, dtype, trans_a, m, k, n, share):
+    a, b = normal((m, k), dtype), normal((k, n), dtype, 1)
+    a[np.random.default_rng(2).random((m, k)) >= share] = 0
+    a = np.ascontiguousarray(a.T) if trans_a else a
+    y = live(isa, a, b, trans_a=trans_a)
+    np.testing.assert_array_equal(y, matmul(a, b, trans_a=trans_a))
+    for workers in (2, 3, 5):
+        assert live(isa, a, b, workers, trans_a).tobytes() == y.tobytes()
+
+
+def test_only_rows_with_a_factor_are_read(isa):
+    a, b = normal((2, 20), "float32"), normal((20, 50), "float32", 1)
+    a[:, [0, 7, 8, 19]] = 0
+    expected = matmul(a, b)
+    b[[0, 7, 8, 19]] = np.nan
+    np.testing.assert_array_equal(live(isa, a, b), expected)
+    a[1, 8] = np.nan  # a factor for one row of y is one for all
+    assert np.isnan(live(isa, a, b)).all()
+
+
+def test_rows_without_a_factor_are_for_few_rows_as_they_lie():
+    for ints, message in (((5, 2, 3, 0, 0, 0), "shape"), ((4, 2, 3, 0, 1, 0), "op"), ((4, -2, 3, 0, 0, 0), "shape")):
+        with pytest.raises(ValueError, match=message):
+            _core.operands("matmul_live_output", _core.isa, "f", ints, ())
+
+
 # --- gradients
 
 

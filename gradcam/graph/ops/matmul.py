@@ -13,7 +13,7 @@ from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import Mixes, operator
 from gradcam.ops._call import Attributes
 from gradcam.ops.blocked import function_code
-from gradcam.ops.matmul import matmul_attributes, matmul_shape
+from gradcam.ops.matmul import FEW_ROWS, matmul_attributes, matmul_shape
 
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
@@ -71,10 +71,12 @@ class MatMul:
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
-        a, b = node.input(0), node.input(1)
+        """Rows of finite weights whose factors are 0 are not read: behind a ReLU most of a gradient is."""
+        a, b, y = node.input(0), node.input(1), node.outputs[0]
         attributes = matmul_attributes(a.shape, b.shape, trans_a=node.attrs["trans_a"], trans_b=node.attrs["trans_b"])
-        products = node.outputs[0].size * a.shape[-2 if node.attrs["trans_a"] else -1]
-        p.step("matmul_output", attributes, node.inputs, node.outputs, products=products)
+        live = y.shape[-2] <= FEW_ROWS and not node.attrs["trans_b"] and p.is_finite(b)
+        count = y.size * a.shape[-2 if node.attrs["trans_a"] else -1]
+        p.step("matmul_live_output" if live else "matmul_output", attributes, node.inputs, node.outputs, products=count)
 
 
 @operator("Linear", learned=True)
