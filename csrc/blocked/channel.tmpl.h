@@ -1,27 +1,24 @@
 /* Kernels of blocked/channel.h. */
 
-/* Neighbouring pixels go to sums of their own: one sum would wait for each addition. */
-#define MEAN_SUMS 4
-
 /* sums[...] = the sums of a row of pixels added, 4 x 16 numbers. */
 static void
 GCAM_FN(channel_add_row)(const real_t *restrict x, ptrdiff_t w, double *restrict sums)
 {
     for (ptrdiff_t lane = 0; lane < GCAM_BLOCK; lane += GCAM_LANES_F64) {
-        gcam_vec_f64 sum[MEAN_SUMS];
-        for (int s = 0; s < MEAN_SUMS; s++) {
+        gcam_vec_f64 sum[CHANNEL_SUMS];
+        for (int s = 0; s < CHANNEL_SUMS; s++) {
             sum[s] = gcam_load_f64(sums + s * GCAM_BLOCK + lane);
         }
         ptrdiff_t j = 0;
-        for (; j + MEAN_SUMS <= w; j += MEAN_SUMS) {
-            for (int s = 0; s < MEAN_SUMS; s++) {
+        for (; j + CHANNEL_SUMS <= w; j += CHANNEL_SUMS) {
+            for (int s = 0; s < CHANNEL_SUMS; s++) {
                 sum[s] = gcam_add_f64(sum[s], V(widen)(x + (j + s) * GCAM_BLOCK + lane));
             }
         }
         for (; j < w; j++) {
             sum[0] = gcam_add_f64(sum[0], V(widen)(x + j * GCAM_BLOCK + lane));
         }
-        for (int s = 0; s < MEAN_SUMS; s++) {
+        for (int s = 0; s < CHANNEL_SUMS; s++) {
             gcam_store_f64(sums + s * GCAM_BLOCK + lane, sum[s]);
         }
     }
@@ -38,21 +35,20 @@ GCAM_FN(blocked_channel_mean)(const gcam_blocked_channel_geom *g, const real_t *
     ptrdiff_t begin, end;
     gcam_share(in->n * in->blocks, worker, workers, &begin, &end);
     for (ptrdiff_t plane = begin; plane < end; plane++) {
-        double sums[MEAN_SUMS * GCAM_BLOCK] = {0};
+        double sums[CHANNEL_SUMS * GCAM_BLOCK] = {0};
         for (ptrdiff_t i = 0; i < in->h; i++) {
             GCAM_FN(channel_add_row)(x + plane * in->plane + in->origin + i * in->row, in->w, sums);
         }
         const ptrdiff_t first = plane % in->blocks * GCAM_BLOCK;
         for (ptrdiff_t lane = 0; lane < GCAM_BLOCK && first + lane < in->c; lane++) {
             double sum = 0;
-            for (int s = 0; s < MEAN_SUMS; s++) {
+            for (int s = 0; s < CHANNEL_SUMS; s++) {
                 sum += sums[s * GCAM_BLOCK + lane];
             }
             y[plane / in->blocks * in->c + first + lane] = (real_t)(sum / pixels);
         }
     }
 }
-#undef MEAN_SUMS
 
 /* Workers share the rows of all blocks. */
 static void
@@ -98,6 +94,62 @@ GCAM_FN(blocked_channel_scale)(const gcam_blocked_channel_geom *g, const real_t 
         for (ptrdiff_t j = 0; j < out->w * GCAM_BLOCK; j += GCAM_BLOCK) {
             for (ptrdiff_t lane = 0; lane < GCAM_BLOCK; lane += VLANES) {
                 V(store)(y_row + j + lane, V(mul)(V(load)(x_row + j + lane), V(load)(lanes + lane)));
+            }
+        }
+    }
+}
+
+/* sums[r] += the row's outputs whose tap r along the row lies inside the input; many taps have the same outputs. */
+static void
+GCAM_FN(blocked_tap_row)(const gcam_conv_geom *conv, const real_t *restrict row, double *restrict sums)
+{
+    double lanes[GCAM_BLOCK] = {0};
+    ptrdiff_t first = 0, end = 0;
+    for (ptrdiff_t tap = 0; tap < conv->kernel[2]; tap++) {
+        const ptrdiff_t old_first = first, old_end = end;
+        gcam_conv_tap_outputs(conv, 2, tap, &first, &end);
+        if (tap == 0 || first != old_first || end != old_end) {
+            double parts[CHANNEL_SUMS * GCAM_BLOCK] = {0};
+            GCAM_FN(channel_add_row)(row + first * GCAM_BLOCK, end - first, parts);
+            for (ptrdiff_t lane = 0; lane < GCAM_BLOCK; lane++) {
+                lanes[lane] = 0;
+                for (int s = 0; s < CHANNEL_SUMS; s++) {
+                    lanes[lane] += parts[s * GCAM_BLOCK + lane];
+                }
+            }
+        }
+        for (ptrdiff_t lane = 0; lane < GCAM_BLOCK; lane++) {
+            sums[tap * GCAM_BLOCK + lane] += lanes[lane];
+        }
+    }
+}
+
+/* Workers share the blocks. */
+static void
+GCAM_FN(blocked_tap_sums)(const gcam_blocked_taps_geom *g, const real_t *restrict dy, real_t *restrict t, void *scratch,
+                          int worker, int workers)
+{
+    const gcam_blocked *from = &g->from;
+    const gcam_conv_geom *conv = &g->taps.conv;
+    const ptrdiff_t taps = g->taps.taps, width = conv->kernel[2];
+    double *sums = scratch;
+    ptrdiff_t begin, end;
+    gcam_share(from->n * from->blocks, worker, workers, &begin, &end);
+    for (ptrdiff_t plane = begin; plane < end; plane++) {
+        memset(sums, 0, (size_t)(taps * GCAM_BLOCK) * sizeof *sums);
+        for (ptrdiff_t tap = 0; tap < conv->kernel[1]; tap++) {
+            ptrdiff_t h, h_end;
+            gcam_conv_tap_outputs(conv, 1, tap, &h, &h_end);
+            for (; h < h_end; h++) {
+                GCAM_FN(blocked_tap_row)(conv, dy + plane * from->plane + from->origin + h * from->row,
+                                         sums + tap * width * GCAM_BLOCK);
+            }
+        }
+        const ptrdiff_t first = plane % from->blocks * GCAM_BLOCK;
+        real_t *place = t + (plane / from->blocks * from->c + first) * taps;
+        for (ptrdiff_t lane = 0; lane < GCAM_BLOCK && first + lane < from->c; lane++) {
+            for (ptrdiff_t r = 0; r < taps; r++) {
+                *place++ = (real_t)sums[r * GCAM_BLOCK + lane];
             }
         }
     }

@@ -34,6 +34,17 @@ typedef struct {
     ptrdiff_t panel;              /* scratch elements from one column panel to the next */
 } gcam_conv_geom;
 
+/* The outputs [*first, *end) along axis `a` whose tap `tap` lies inside the input; empty if there are none. */
+static inline void
+gcam_conv_tap_outputs(const gcam_conv_geom *g, int a, ptrdiff_t tap, ptrdiff_t *first, ptrdiff_t *end)
+{
+    const ptrdiff_t start = tap * g->dilation[a] - g->pad_lo[a], stride = g->stride[a], left = g->in[a] - start;
+    *first = start < 0 ? (stride - 1 - start) / stride : 0;
+    *end = left > 0 ? (left - 1) / stride + 1 : 0;
+    *end = *end < g->out[a] ? *end : g->out[a];
+    *first = *first < *end ? *first : *end;
+}
+
 gcam_status gcam_conv_pack_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_conv_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);
 gcam_status gcam_conv_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands);

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Graph
-from gradcam.graph.passes import assign_layouts, fuse, fuse_attention, fuse_gates, prune, share, take_row, use_bfloat16
+from gradcam.graph.passes import assign_layouts, fuse, fuse_attention, fuse_gates, prune, reduce_early, share, take_row, use_bfloat16
 from gradcam.graph.passes.fuse import LINEAR_ROWS
 from gradcam.graph.plan import PackCache, Plan
 
@@ -18,6 +18,7 @@ _REWRITES: dict[str, Callable[..., Graph]] = {
     "take_row": lambda graph, real, **_: take_row(graph, real),
     "prune": lambda graph, **_: prune(graph),
     "share": lambda graph, **_: share(graph),
+    "reduce_early": lambda graph, real, **_: reduce_early(graph, real),
     "attention": lambda graph, **_: fuse_attention(graph),
     "gates": lambda graph, **_: fuse_gates(graph),
     # Weights of half the size repay a second copy even for a single row.

@@ -23,6 +23,7 @@ __all__ = [
     "pool_attributes",
     "scale_attributes",
     "stem_attributes",
+    "tap_attributes",
     "winograd_attributes",
     "winograd_border",
     "winograd_pack_attributes",
@@ -167,6 +168,11 @@ def _plain_pool(x: Blocked, window: Window, ceil_mode: bool, count_include_pad: 
         ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
     ).ints
+
+
+def tap_attributes(dy: Blocked, convolution: Attributes) -> Attributes:
+    """Attributes of `blocked_tap_sums`; `convolution` is what `gradcam.ops.conv.conv_attributes` gives."""
+    return Attributes((*dy.ints, *convolution.ints))
 
 
 def scale_attributes(x: Blocked, y: Blocked) -> Attributes:

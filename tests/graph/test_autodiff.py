@@ -12,7 +12,9 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.operators import OPERATORS
 
 STEP = 1e-5
-COMPILED = {"FusedConv", "Linear", "ToBlocked", "FromBlocked"} | {name for name in OPERATORS if name.startswith(("Blocked", "Bf16"))}
+COMPILED = {"FusedConv", "Linear", "ToBlocked", "FromBlocked", "TapSums", "TapProduct", "WeightSums"} | {
+    name for name in OPERATORS if name.startswith(("Blocked", "Bf16"))
+}
 """Emitted by passes, when all gradients are there."""
 CAM = {name for name in OPERATORS if name.startswith("Cam")}
 WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex", "RowNumbers", "LastRows", "MaxPoolIndices"} | CAM | COMPILED

@@ -37,6 +37,7 @@ from gradcam.graph.ops import (
     signs,
     softmax,
     spectra,
+    taps,
     unpool,
 )
 
@@ -77,5 +78,6 @@ __all__ = [
     "signs",
     "softmax",
     "spectra",
+    "taps",
     "unpool",
 ]

@@ -9,6 +9,7 @@ from gradcam.graph.passes.layout import assign_layouts
 from gradcam.graph.passes.per_picture import cuts_pictures, is_per_picture, picture_axes
 from gradcam.graph.passes.prune import prune
 from gradcam.graph.passes.pull_row import pull_row
+from gradcam.graph.passes.reduce_early import reduce_early
 from gradcam.graph.passes.share import share
 from gradcam.graph.passes.take_row import take_row
 
@@ -23,6 +24,7 @@ __all__ = [
     "picture_axes",
     "prune",
     "pull_row",
+    "reduce_early",
     "share",
     "take_row",
     "use_bfloat16",

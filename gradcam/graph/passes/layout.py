@@ -22,6 +22,8 @@ _KEEP_ZERO = frozenset(
 _UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
 """Elementwise functions that are finite at 0, which spare channels hold, with their derivative."""
 _BINARY = ("Add", "Sub", "Mul")
+_PLAIN_RESULT = ("ReduceMean", "TapSums")
+"""Read blocked tensors, and give plain ones."""
 _NO_FUNCTION = {"function": None, "alpha": 0.0, "beta": 0.0}
 NONE: Border = (0, 0, 0, 0)
 
@@ -57,7 +59,7 @@ class _Layouts:
             found = _RULES[node.op](self, node) if node.op in _RULES else None
             if found is not None:
                 self.how[node] = found
-                if node.op != "ReduceMean":
+                if node.op not in _PLAIN_RESULT:
                     self.made.update(node.outputs)
         for node, how in self.how.items():
             self._demand(node, how)
@@ -111,6 +113,11 @@ class _Layouts:
         """Mean of a blocked tensor over all its pixels."""
         x = node.input(0)
         return node if x in self.made and len(x.shape) == 4 and tuple(node.attrs["axes"]) == (2, 3) else None
+
+    def taps(self, node: Node) -> Node | None:
+        """Sums over the pixels of a blocked tensor."""
+        x = node.input(0)
+        return node if x in self.made and len(x.shape) == 4 else None
 
     # How wide the borders are -----------------------------------------------------------------------------------------
 
@@ -235,6 +242,10 @@ class _Layouts:
             found, tensor = self.blocked(node.input(0))
             self.nodes.append(Node("BlockedMean", (found,), (y,), {"source": tensor}))
             return
+        if node.op == "TapSums":
+            found, tensor = self.blocked(node.input(0))
+            self.nodes.append(Node("BlockedTapSums", (found,), (y,), {**node.attrs, "source": tensor}))
+            return
         result = self.tensor(y)
         if node.op == "Mul":
             x, factor = _by_size(node)
@@ -255,6 +266,7 @@ _RULES: dict[str, Callable[[_Layouts, Node], Any]] = {
     "Concat": _Layouts.concat,
     "Mul": _Layouts.scale,
     "ReduceMean": _Layouts.mean,
+    "TapSums": _Layouts.taps,
 }
 
 
