@@ -13,6 +13,8 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #define gcam_cpu_relax() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define gcam_cpu_relax() __asm__ volatile("isb" ::: "memory") /* `yield` does nothing on most cores */
 #else
 #define gcam_cpu_relax() atomic_signal_fence(memory_order_seq_cst)
 #endif

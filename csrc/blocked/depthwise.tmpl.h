@@ -2,7 +2,7 @@
 
 /* Outputs of a row that are worked on together: with the inputs of a row of taps and its weights they fill, but do not
  * overflow, the 32 or 16 vector registers. */
-#if GCAM_VEC_BYTES == 64
+#if GCAM_REGISTERS == 32
 #define DEPTHWISE_PIXELS 7
 #else
 #define DEPTHWISE_PIXELS 4

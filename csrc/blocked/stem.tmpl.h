@@ -2,6 +2,8 @@
  * over the products has no bounds to test. */
 #if GCAM_VEC_BYTES == 64
 #define STEM_PIXELS 14
+#elif GCAM_REGISTERS == 32 /* pixels take registers where a product cannot read them from memory */
+#define STEM_PIXELS 12
 #else
 #define STEM_PIXELS 6
 #endif

@@ -9,8 +9,9 @@
 #define BLOCKED_CHANNELS GCAM_TILE_CHANNELS(VLANES)
 #define BLOCKED_VECTORS (BLOCKED_CHANNELS / VLANES)
 #define BLOCK_VECTORS (GCAM_BLOCK / VLANES)
-/* Pixels of a run: the sums of two runs, a row of weights and a pixel fit the registers. */
-#define BLOCKED_COLUMNS (BLOCKED_VECTORS == 2 ? GCAM_TILE_COLUMNS : 1)
+/* Pixels of a run: the sums of all runs, a row of weights and a pixel fit the registers. */
+#define BLOCKED_FITTING ((GCAM_REGISTERS - BLOCKED_VECTORS - 1) / (GCAM_TILE_RUNS * BLOCKED_VECTORS))
+#define BLOCKED_COLUMNS (BLOCKED_FITTING > 1 ? BLOCKED_FITTING : 1)
 /* Elements of a cache line; how far ahead of its use the stream of weights is fetched. */
 #define BLOCKED_LINE (64 / (int)sizeof(real_t))
 #define BLOCKED_AHEAD (8192 / (int)sizeof(real_t))

@@ -65,7 +65,7 @@ GCAM_FN(eigen_pack)(const gcam_eigen_geom *g, const real_t *restrict matrix, con
 
 /* --- eigen_gram */
 
-#if GCAM_VEC_BYTES == 64
+#if GCAM_REGISTERS == 32
 #define EIGEN_ROWS 8
 #define EIGEN_VECTORS 3
 #elif GCAM_VEC_BYTES == 32

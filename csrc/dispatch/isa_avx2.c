@@ -10,9 +10,9 @@
 #define GCAM_ISA avx2
 #define GCAM_SUPPORTED gcam_cpu_has_avx2
 #define GCAM_SUPPORTED_BF16 NULL
+#define GCAM_REGISTERS 16
 #define GCAM_TILE_ROWS 6
 #define GCAM_TILE_VECTORS 2
-#define GCAM_TILE_COLUMNS 3
 #define GCAM_TARGET "avx2,fma"
 #include "simd/target_begin.h"
 #include "simd/vec_avx2.h"

@@ -10,9 +10,9 @@
 #define GCAM_ISA avx512
 #define GCAM_SUPPORTED gcam_cpu_has_avx512
 #define GCAM_SUPPORTED_BF16 gcam_cpu_has_avx512_bf16
+#define GCAM_REGISTERS 32
 #define GCAM_TILE_ROWS 8
 #define GCAM_TILE_VECTORS 3
-#define GCAM_TILE_COLUMNS 7
 #define GCAM_TARGET "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512bf16"
 #include "simd/target_begin.h"
 #include "simd/vec_avx512.h"

@@ -14,6 +14,8 @@ const gcam_kernel gcam_kernels[GCAM_KERNEL_COUNT] = {
 extern const gcam_isa gcam_isa_scalar;
 #if defined(__x86_64__)
 extern const gcam_isa gcam_isa_avx2, gcam_isa_avx512;
+#elif defined(__aarch64__)
+extern const gcam_isa gcam_isa_neon;
 #endif
 
 const gcam_isa *const gcam_isas[] = {
@@ -21,6 +23,8 @@ const gcam_isa *const gcam_isas[] = {
 #if defined(__x86_64__)
     &gcam_isa_avx2,
     &gcam_isa_avx512,
+#elif defined(__aarch64__)
+    &gcam_isa_neon,
 #endif
 };
 const int gcam_isa_count = (int)(sizeof gcam_isas / sizeof *gcam_isas);

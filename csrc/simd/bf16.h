@@ -1,9 +1,11 @@
 /* bfloat16 in the SIMD vocabulary: a float32 of which the upper 16 bits are kept. Included once per ISA, after the
  * fused operations.
  *
- *   V(bf16_load)(p)      VLANES numbers as reals       V(bf16_store)(p, v)  VLANES numbers, rounded to nearest, ties to
- * even V(pairs_load)(p)     VLANES pairs of neighbours    V(pairs_set1)(p)     the pair at p in all lanes V(dot)(a, b,
- * sum)    sum + a[1] b[1] + a[0] b[0] of the pairs of each lane, rounded after each addition
+ *   V(bf16_load)(p)      VLANES numbers as reals
+ *   V(bf16_store)(p, v)  VLANES numbers, rounded to nearest, ties to even
+ *   V(pairs_load)(p)     VLANES pairs of neighbours
+ *   V(pairs_set1)(p)     the pair at p in all lanes
+ *   V(dot)(a, b, sum)    sum + a[1] b[1] + a[0] b[0] of the pairs of each lane, rounded after each addition
  *
  * Rounding turns subnormal numbers into zeros and any NaN into a quiet one, as AVX512_BF16 does. What that does beyond,
  * flushing subnormal sums in V(dot), is left to it: numbers below 2^-126 are nobody's activations. */

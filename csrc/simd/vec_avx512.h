@@ -1,5 +1,4 @@
-/* AVX-512 F, VL, DQ and BW: 64-byte vectors; AVX512_BF16 in the two functions that need it, which only run where it is.
- */
+/* AVX-512 F, VL, DQ and BW: 64-byte vectors; AVX512_BF16 in the two functions that need it and only run where it is. */
 #define GCAM_VEC_BYTES 64
 #define GCAM_VEC_LIMITS
 #include "simd/vec.h"
