@@ -17,7 +17,7 @@ C_FILES := $(shell find csrc $(wildcard tests/c) -name '*.[ch]')
 BUILD_FILES := $(shell find csrc -type f) setup.py tools/build_support.py
 PACKAGE_FILES := $(shell find gradcam -type f -not -name '*.so' -not -name '*.pyc')
 
-.PHONY: demo test test-torch extended sanitize sanitize-tests sanitize-driver lint format bench build clean
+.PHONY: demo test test-torch extended sanitize sanitize-tests sanitize-driver neon lint format bench build clean
 
 demo: $(VENV)/built
 	$(BIN)/gradcam demo -o demo.png
@@ -137,3 +137,26 @@ $(DRIVER)/driver: $(DRIVER_FILES:%.c=$(DRIVER)/%.o)
 $(DRIVER)/%.o: %.c $(BUILD_FILES) Makefile
 	@mkdir -p $(@D)
 	$(SAN_CC) $(DRIVER_FLAGS) -Icsrc -c $< -o $@
+
+# --- 64-bit ARM on any machine: the C core without Python from a cross compiler (Debian: gcc-aarch64-linux-gnu,
+# libc6-dev-arm64-cross), run by qemu (qemu-user), with the project's own flags and warnings. The tests of kernels and
+# plans then run here and have their calls computed there.
+
+ARM := build/arm64
+ARM_CC := aarch64-linux-gnu-gcc
+ARM_RUN := qemu-aarch64 -L /usr/aarch64-linux-gnu
+ARM_FLAGS = $(shell $(BIN)/python -c 'import sys; sys.path.insert(0, "tools"); import build_support as b; print(*b.COMPILE, *b.WARNINGS)')
+ARM_FILES := $(shell find csrc -name '*.c' -not -path 'csrc/python/*')
+NEON := tests/ops tests/methods $(addprefix tests/graph/test_,layout.py operators.py fuse.py attention.py)
+
+neon: $(VENV)/built
+	$(MAKE) --no-print-directory -j$(JOBS) $(ARM)/driver $(ARM)/remote
+	OMP_NUM_THREADS=4 $(ARM_RUN) $(ARM)/driver
+	GRADCAM_TEST_REMOTE="$(ARM_RUN) $(ARM)/remote" $(BIN)/python -X faulthandler -m pytest -k "not scalar" $(NEON)
+
+$(ARM)/driver $(ARM)/remote: $(ARM)/%: $(ARM_FILES:%.c=$(ARM)/%.o) $(ARM)/tests/c/%.o
+	$(ARM_CC) -fopenmp $^ -lm -o $@
+
+$(ARM)/%.o: %.c $(BUILD_FILES) Makefile
+	@mkdir -p $(@D)
+	$(ARM_CC) $(ARM_FLAGS) -fopenmp -DGCAM_OPENMP=1 -Icsrc -c $< -o $@

@@ -1,5 +1,6 @@
 """What all tests share: the folder of models and pictures, torch, the floating-point guard, hypothesis profiles.
 
+GRADCAM_TEST_REMOTE="COMMAND" has kernels and plans computed on another CPU (see remote.py).
 GRADCAM_REQUIRE_SHARED=1 and GRADCAM_REQUIRE_TORCH=1 turn a skip for want of the one or the other into a failure.
 """
 
@@ -19,6 +20,11 @@ SHARED = ROOT.parent / "shared"
 
 # variable -> what the reason of a skip says when the thing is missing
 REQUIRED = {"GRADCAM_REQUIRE_SHARED": "../shared", "GRADCAM_REQUIRE_TORCH": "'torch'"}
+
+if os.environ.get("GRADCAM_TEST_REMOTE"):
+    import remote
+
+    remote.install(os.environ["GRADCAM_TEST_REMOTE"])
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True, max_examples=50)
 hypothesis.settings.register_profile("deep", deadline=None, print_blob=True, max_examples=2000)

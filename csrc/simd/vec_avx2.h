@@ -58,4 +58,5 @@ gcam_at_most_f64(gcam_vec_f64 v, gcam_vec_f64 bound)
 {
     return (gcam_vec_f64)_mm256_min_pd((__m256d)bound, (__m256d)v);
 }
+
 #include "simd/bf16.h"

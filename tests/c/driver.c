@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "call.h"
 #include "dispatch/kernels.h"
 #include "engine/plan.h"
 
@@ -32,22 +33,6 @@ fill(float *values, size_t count, unsigned seed)
         seed = seed * 1664525u + 1013904223u;
         values[i] = (float)(int)(seed >> 28) - 8.0f;
     }
-}
-
-typedef struct {
-    gcam_compute compute;
-    const void *geom;
-    const void *in[GCAM_MAX_INPUTS];
-    void *out[GCAM_MAX_OUTPUTS];
-    unsigned char *scratch;
-    size_t scratch_bytes;
-} call;
-
-static void
-run_call(void *context, int worker, int workers)
-{
-    const call *c = context;
-    c->compute(c->geom, c->in, c->out, c->scratch + (size_t)worker * c->scratch_bytes, worker, workers);
 }
 
 /* Run one kernel on its own memory; the caller frees the result. */
@@ -221,7 +206,7 @@ test_hostile_attributes(void)
             }
             gcam_operands operands;
             memset(&operands, 0, sizeof operands);
-            const gcam_attributes attributes = {ints, (seed >> 8) % 32, reals, (seed >> 16) % 4, GCAM_F32, {6, 16}};
+            const gcam_attributes attributes = {ints, (seed >> 8) % 32, reals, (seed >> 16) % 4, GCAM_F32, {6, 16, 16}};
             const gcam_status status = gcam_kernels[k].init(geom, &attributes, &operands);
             if (status == GCAM_OK && operands.out[0] > (size_t)PTRDIFF_MAX) {
                 check(false, "attributes", gcam_kernels[k].name);
@@ -255,7 +240,7 @@ test_empty_but_huge(void)
         void *geom = gcam_malloc(kernel->geom_bytes);
         gcam_operands operands;
         memset(&operands, 0, sizeof operands);
-        const gcam_attributes attributes = {cases[i].ints, cases[i].count, NULL, 0, GCAM_F32, {6, 16}};
+        const gcam_attributes attributes = {cases[i].ints, cases[i].count, NULL, 0, GCAM_F32, {6, 16, 16}};
         check(kernel->init(geom, &attributes, &operands) == GCAM_E_SIZE, "empty but huge", cases[i].kernel);
         gcam_free(geom);
     }
