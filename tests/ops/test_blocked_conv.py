@@ -184,6 +184,14 @@ def test_nan_reaches_its_windows_and_no_other(isa):
     assert np.isfinite(np.delete(y[0].reshape(16, -1), [6 * i + j for i in (1, 2, 3) for j in (1, 2, 3)], axis=1)).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_relu_in_registers_keeps_negative_zero(isa, dtype):
+    x, w, bias = np.full((1, 16, 3, 5), -1, dtype), np.zeros((16, 16, 1, 1), dtype), np.full(16, -0.0, dtype)
+    y = forward(x, w, bias, (1, 1), (0, 0), (0, 0), (1, 1), 1, finish="Relu")
+    assert not y.any()
+    assert np.signbit(y).all()
+
+
 SOURCE, RESULT = Blocked(1, 32, 8, 8, 1, 1, 1, 1), Blocked(1, 32, 8, 8)
 
 
