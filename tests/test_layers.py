@@ -24,7 +24,7 @@ LAYERS = [
     {"forward", "labels", "render", "preprocess", "sign_report", "sign_runs", "sign_diagnosis", "sign_facts"},
     {"readers", "array_methods"},
     {"graph.explain_graph"},
-    {"methods", "targets", "postprocessing", "localisation", "resampling"},
+    {"methods", "targets", "postprocessing", "localisation", "resampling", "metrics", "datasets"},
     {"graph"},
     {"ops"},
     {"_core"},
