@@ -144,7 +144,7 @@ def _options(method: Method, options: Mapping[str, Any], a: Floats, axis: int, g
 
 def _arrays(method: Method, activations: ArrayLike, gradients: ArrayLike | None, channel_axis: int) -> tuple[tuple[Floats, ...], int, int]:
     """Check the arrays; return those that the method needs, and where their channels are and were given."""
-    if method.layerless:
+    if method.layerless or method.at_input:
         raise ValueError(f"cam: method: '{method.name}' needs a whole model, see gradcam.load and Model.explain")
     if "gradients" not in method.needs:
         return channel_arrays("cam", activations, channel_axis=channel_axis)

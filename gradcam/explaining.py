@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -15,7 +16,7 @@ from gradcam.compat import mode as compat_mode
 from gradcam.environment import resolve_threads
 from gradcam.errors import LayerError, TargetError, require
 from gradcam.explanation import Explanation
-from gradcam.graph.explain_graph import Layer
+from gradcam.graph.explain_graph import Layer, explained_input
 from gradcam.graph.ir import Value
 from gradcam.graph.plan import Plan
 from gradcam.methods import find_method
@@ -100,6 +101,8 @@ def _job(
         raise ValueError(f"{function}: batch_size: expected at least 1, got {request.batch_size}")
     bound = session.bind(function, x)
     _check_mixing(function, bound, "explained")
+    if method.at_input:
+        _warn_without_relu(function, bound, request)
     shown = [_resolve(labels, bound, target, mode) for target in targets]
     layers = _layers(function, bound, request, shown, method)
     keep = request.signs and len(layers) == 1 and method.retarget is None
@@ -108,7 +111,7 @@ def _job(
 
 def _is_noisy(method: Method) -> bool:
     """Whether a method needs gradients at noisy inputs, of runs before its own."""
-    return "input" in method.needs and not method.layerless
+    return "gradient_samples" in method.operands
 
 
 def gradient_rows(
@@ -134,6 +137,15 @@ def _check_mixing(function: str, bound: Bound, verb: str) -> None:
         raise ValueError(f"{function}: x: this model mixes the pictures of a batch, so only one picture at a time can be {verb}")
 
 
+def _warn_without_relu(function: str, bound: Bound, request: Request) -> None:
+    """Warn where guided rules change nothing."""
+    clip = bool(request.options.get("clip", False))
+    if not any(n.op == "Relu" or clip and n.op == "Clip" and n.attrs["alpha"] == 0 for n in bound.forward.graph.nodes):
+        what = "Relu or Clip with minimum 0" if clip else "Relu"
+        text = f"{function}: method: the model has no {what}: '{request.method}' is made of the plain gradient"
+        warnings.warn(text, UserWarning, stacklevel=4)
+
+
 def _resolve(labels: Labels, bound: Bound, target: Any, mode: Mode) -> list[Target]:
     """One checked target per picture."""
     outputs = bound.forward.outputs
@@ -154,7 +166,8 @@ def _resolve(labels: Labels, bound: Bound, target: Any, mode: Mode) -> list[Targ
 def _layers(function: str, bound: Bound, request: Request, rows: Sequence[Sequence[Target]], method: Method) -> tuple[Layer, ...]:
     if method.layerless:
         if request.layer is not None:
-            raise LayerError(f"{function}: layer: method '{method.name}' takes all layers at once")
+            takes = "explains the input, without a layer" if method.at_input else "takes all layers at once"
+            raise LayerError(f"{function}: layer: method '{method.name}' {takes}")
         return ()
     several = isinstance(request.layer, Sequence) and not isinstance(request.layer, str)
     names: list[Any] = list(request.layer or ()) if several else [request.layer]
@@ -167,8 +180,9 @@ def _layers(function: str, bound: Bound, request: Request, rows: Sequence[Sequen
         )
         for value in values
     )
-    if len(layers) > 1 and compat_mode(request.compat).aggregate is None:
-        raise LayerError(f"{function}: layer: mode '{request.compat}' explains one layer per call, got {len(layers)}")
+    if len(layers) > 1 and (method.at_input or compat_mode(request.compat).aggregate is None):
+        who = f"method '{method.name}'" if method.at_input else f"mode '{request.compat}'"
+        raise LayerError(f"{function}: layer: {who} explains one layer per call, got {len(layers)}")
     return layers
 
 
@@ -262,6 +276,8 @@ def _smoothed_passes(parts: Parts, columns: Sequence[Column]) -> list[list[list[
 def _raw_maps(job: Job, column: Column) -> list[NDArray[Any]]:
     """Raw maps of the layers; of a method on all layers, the sum of its maps at the input's size."""
     real, n = job.bound.forward.real, job.bound.pictures
+    if job.method.at_input:
+        return [_attributions(job, column).sum(axis=1, dtype=np.float64).astype(real)]
     if not job.method.layerless:
         return column.each("raw") or [np.empty((n, *layer.grid), real) for layer in job.layers]
     size = job.bound.arrays[0].shape[2:]
@@ -271,13 +287,33 @@ def _raw_maps(job: Job, column: Column) -> list[NDArray[Any]]:
     return [total.astype(real)]
 
 
+def _attributions(job: Job, column: Column) -> NDArray[Any]:
+    """Guided gradient at the input, channels first, times the map of the layer if there is one."""
+    seen = _explained_input(job)
+    assert seen is not None
+    found = column.each("at_input")
+    if not found:
+        return np.zeros(seen.shape, job.bound.forward.real)
+    gradient = _channels_of_input(job, found[0])
+    if not job.layers:
+        return gradient
+    raw = column.each("raw")[0]
+    size = seen.shape[2:]
+    shown = resize(np.where(raw < 0, raw.dtype.type(0), raw), size, job.mode.grids[len(size) - 1] or "linear")
+    return np.asarray(gradient * shown[:, None])
+
+
 def _explained_input(job: Job) -> NDArray[Any] | None:
-    """The first input with as many axes as the layer, channels first."""
+    """The input whose positions are explained, channels first."""
+    number = explained_input(job.bound.forward.graph.inputs, job.layers)
+    return None if number is None else _channels_of_input(job, job.bound.arrays[number])
+
+
+def _channels_of_input(job: Job, array: NDArray[Any]) -> NDArray[Any]:
+    """Move the channels of the explained input, or of its gradient, to axis 1."""
     forward = job.bound.forward
-    for value, array in zip(forward.graph.inputs, job.bound.arrays, strict=True):
-        if not job.layers or array.ndim == len(job.layers[0].shape):
-            return np.moveaxis(array, forward.channel_axis(value), 1)
-    return None
+    number = explained_input(forward.graph.inputs, job.layers)
+    return array if number is None else np.moveaxis(array, forward.channel_axis(forward.graph.inputs[number]), 1)
 
 
 def _explained_as_logit(job: Job, target: Target) -> bool:
@@ -319,6 +355,7 @@ def _explanation(
         probe=partial(_probe, job, labels, row) if len(job.layers) == 1 else None,
         classes=_classes(job, row),
         measured=_measured(job, column),
+        attributions=_attributions(job, column) if job.method.at_input else None,
         input=seen if seen is not None and seen.ndim in (3, 5) else None,
     )
 

@@ -71,6 +71,8 @@ class Explanation:
         Activations and gradients (N, C, *layer size), kept for `signs` where ``Model.explain(..., signs=True)`` asked for it.
     input : ndarray, shape (N, C, *S), optional
         Signals or volumes that were explained, as they were given (a view): what `overlay` draws the map over.
+    attributions : ndarray, shape (N, C, *S), optional
+        Of methods that attribute the score to every number of the input: signed, channels first; `raw` is the sum over the channels.
     """
 
     raw: NDArray[Any] | list[NDArray[Any]]
@@ -95,12 +97,13 @@ class Explanation:
     classes: int | None = None
     measured: tuple[NDArray[Any], NDArray[Any]] | None = field(default=None, repr=False)
     input: NDArray[Any] | None = field(default=None, repr=False)
+    attributions: NDArray[Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Drop the batch axis where the caller's picture had none."""
-        self._batch = self.raw, self.weights, self.score
+        self._batch = self.raw, self.weights, self.score, self.attributions
         if self.squeeze:
-            self.raw, self.weights, self.score = (_each(operator.itemgetter(0), a) for a in self._batch)
+            self.raw, self.weights, self.score, self.attributions = (_each(operator.itemgetter(0), a) for a in self._batch)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the model behind: a copy in another process cannot run it."""
@@ -120,7 +123,7 @@ class Explanation:
     def __getitem__(self, picture: int) -> Explanation:
         """Return the explanation of one picture, without a batch axis."""
         i = range(len(self))[picture]
-        raw, weights, score = (_each(operator.itemgetter(slice(i, i + 1)), a) for a in self._batch)
+        raw, weights, score, attributions = (_each(operator.itemgetter(slice(i, i + 1)), a) for a in self._batch)
         names = ("degenerate", "eigen", "finished", "input")
         measured = None if self.measured is None else (self.measured[0][i : i + 1], self.measured[1][i : i + 1])
         rows: dict[str, Any] = {name: None if (a := getattr(self, name)) is None else a[i : i + 1] for name in names}
@@ -129,6 +132,7 @@ class Explanation:
             raw=raw,
             weights=weights,
             score=score,
+            attributions=attributions,
             target=self.target[i : i + 1],
             squeeze=True,
             measured=measured,
@@ -349,6 +353,7 @@ class Explanation:
         titles = np.asarray([self.title(i) for i in range(len(self))])
         names = {"layer": np.asarray(self.layer), "method": np.asarray(self.method), "compat": np.asarray(self.compat)}
         several = _numbered("raw", self.raw) | _numbered("weights", np.empty(0) if self.weights is None else self.weights)
+        several |= {} if self.attributions is None else {"attributions": self.attributions}
         return {"map": self.map, **several, "score": self.score, "target": titles, **names}
 
     def _repr_png_(self, slices: Slices = None) -> bytes:

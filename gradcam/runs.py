@@ -95,7 +95,7 @@ def explaining_plan(job: Job, targets: Sequence[Target]) -> Plan:
 
 def _explaining(job: Job) -> tuple[Make, Sequence[Value] | None]:
     """What makes the graph of an explanation, and the values that folding must leave alone."""
-    if job.method.layerless:
+    if job.method.layerless and not job.method.at_input:
         # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
         return lambda scores: full_gradient_graph(scores, job.method, job.mode, job.options), None
 

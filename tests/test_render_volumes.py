@@ -228,7 +228,7 @@ def models():
 def test_an_explanation_is_drawn_over_what_was_explained(models, axes, size, method, tmp_path):
     x = np.random.default_rng(3).standard_normal((2, 2, *size)).astype(np.float32)
     options = {"smoothgradcam++": {"rng": 0}, "randomcam": {"rng": 0}, "finercam": {"comparisons": [1]}}.get(method, {})
-    why = models[axes].explain(x, target=1, layer=None if method == "fullgrad" else "relu", method=method, **options)
+    why = models[axes].explain(x, target=1, layer=None if METHODS[method].layerless else "relu", method=method, **options)
     assert why.map.shape == (2, *size)
     for i in range(2):
         want = overlay(x[i] if axes == 1 else pictured(x[i]), why.map[i])

@@ -36,7 +36,7 @@ COSTS = {
 
 def cost(method: Method) -> str:
     """What a model runs for one explanation."""
-    if method.layerless:
+    if method.layerless or method.at_input:
         return COSTS["layerless"]
     needs = (*method.needs, "gradients") if method.model_gradients else method.needs
     found = COSTS[next(need for need in ("input", "gradients", "activations") if need in needs)]
@@ -63,7 +63,7 @@ def section(method: Method) -> list[str]:
     options = method.own_options()
     if options:
         lines.append(f"* Options: {', '.join(f'`{option}`' for option in options)}.")
-    if method.laws is None and not method.layerless:
+    if method.laws is None and not (method.layerless or method.at_input):
         lines.append("* Under another parametrisation it behaves as the method that it builds on.")
     return [*lines, f"* When to use it: {method.use}", ""]
 

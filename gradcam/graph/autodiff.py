@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from gradcam.errors import UnsupportedOpError
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Value
-from gradcam.graph.operators import OPERATORS
+from gradcam.graph.ir import Node, Value
+from gradcam.graph.operators import OPERATORS, GuidedRule
 
 __all__ = ["gradients"]
 
 
-def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | None = None) -> list[Value]:
+def gradients(
+    g: Builder, score: Value, targets: Sequence[Value], seed: Value | None = None, guided: GuidedRule | None = None
+) -> list[Value]:
     """Emit d score / d target for each target.
 
     Parameters
@@ -25,6 +27,8 @@ def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | 
         Values anywhere before the score. Nothing before them is differentiated.
     seed : Value, optional
         Gradient fed in at the score, ones by default.
+    guided : GuidedRule, optional
+        What takes the place of the gradient at ReLUs.
 
     Returns
     -------
@@ -44,11 +48,8 @@ def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | 
     for node in reversed(forward):
         if not any(o in pending for o in node.outputs) or not any(v in relevant for v in node.inputs):
             continue
-        rule = OPERATORS[node.op].gradient
-        if rule is None:
-            raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient rule"])
         count = len(g.graph.nodes)
-        for value, grad in zip(node.inputs, rule(node, pending[node.outputs[0]], g), strict=True):
+        for value, grad in zip(node.inputs, _input_gradients(g, node, pending[node.outputs[0]], guided), strict=True):
             if grad is None and value in relevant and OPERATORS[node.op].learned:
                 raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient for computed weights"])
             if value is not None and grad is not None and value in relevant:
@@ -57,3 +58,15 @@ def gradients(g: Builder, score: Value, targets: Sequence[Value], seed: Value | 
             for output in made.outputs:
                 output.name = f"{node.outputs[0].name}.grad"  # plans say whose gradient a step belongs to
     return [pending.get(target) or g.zeros_like(target) for target in targets]
+
+
+def _input_gradients(g: Builder, node: Node, dy: Value, guided: GuidedRule | None) -> list[Value | None]:
+    """Emit the gradients of the inputs of one node."""
+    record = OPERATORS[node.op]
+    if guided is not None and record.guided_gradient is not None:
+        found = record.guided_gradient(node, dy, g, guided)
+        if found is not None:
+            return found
+    if record.gradient is None:
+        raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient rule"])
+    return record.gradient(node, dy, g)

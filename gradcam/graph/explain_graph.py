@@ -15,12 +15,23 @@ from gradcam.compat import Mode
 from gradcam.graph.autodiff import gradients
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Graph, Node, Shape, Value
+from gradcam.graph.operators import GuidedRule
 from gradcam.graph.tokens import Tokens
 from gradcam.methods.base import CamNodes, Method, Tail, emit_cam
 from gradcam.methods.fullgrad import Term
 from gradcam.targets import Target
 
-__all__ = ["Branch", "Layer", "Scores", "entering_normaliser", "explain_graph", "full_gradient_graph", "gradient_graph", "score_graph"]
+__all__ = [
+    "Branch",
+    "Layer",
+    "Scores",
+    "entering_normaliser",
+    "explain_graph",
+    "explained_input",
+    "full_gradient_graph",
+    "gradient_graph",
+    "score_graph",
+]
 
 _NORMALISERS = ("Softmax", "LogSoftmax", "Sigmoid")
 _LINEAR = ("Reshape", "Transpose", "MatMul", "Add", "Sub", "Affine", "Gather", "Slice", "ReduceMean", "ReduceSum")
@@ -88,12 +99,13 @@ class Branch:
     index: Value | None
     cams: tuple[CamNodes, ...] = ()
     arrays: tuple[Value, ...] = ()
+    at_input: Value | None = None
 
     def named(self) -> dict[tuple[str, int], Value]:
         """All values by what they are and the number of the layer (or of the array)."""
-        named = {("score", 0): self.score, ("index", 0): self.index}
+        named = {("score", 0): self.score, ("index", 0): self.index, ("at_input", 0): self.at_input}
         for i, cam in enumerate(self.cams):
-            named |= {(name, i): getattr(cam, name) for name in ("raw", "weights", "degenerate", "eigen")}
+            named |= {(name, i): getattr(cam, name) for name in ("raw", "weights", "degenerate", "eigen", "at_input")}
         named |= {("array", i): array for i, array in enumerate(self.arrays)}
         return {key: value for key, value in named.items() if value is not None}
 
@@ -141,6 +153,7 @@ class Scores:
 
     g: Builder
     pairs: list[tuple[Value, Value | None]]
+    inputs: tuple[Value, ...]
 
     @classmethod
     def emit(cls, forward: Graph, outputs: Mapping[str, Value], targets: Sequence[Target], literal: bool, real: np.dtype[Any]) -> Scores:
@@ -151,7 +164,7 @@ class Scores:
         for target in targets:
             index = target.emit_index(context)
             pairs.append((target.emit(context) if index is None else target.emit_at(context, index), index))
-        return cls(g, pairs)
+        return cls(g, pairs, tuple(forward.inputs))
 
     def finish(self, branches: Sequence[Branch]) -> Graph:
         """Make the results the outputs of the graph."""
@@ -187,20 +200,35 @@ def explain_graph(
         cams = []
         for layer, seen, gradient, arrays in zip(layers, activations, found, given, strict=True):
             by = None if gradient is None else layer.arranged(g, gradient)
-            tail = _tail(g, score, layer, gradient)
+            tail = _tail(scores, score, layer, gradient)
             cams.append(emit_cam(method, mode, g, seen, by, layer.channel_axis, options, arrays, tail))
         kept = tuple(v for v in (layers[0].value, found[0]) if v is not None) if keep else ()
-        branches.append(Branch(score, index, tuple(cams), kept))
+        at_input = None if layers else method.function(partial(_guided_gradient, scores, score, ()), **options)
+        branches.append(Branch(score, index, tuple(cams), kept, at_input))
     return scores.finish(branches), branches
 
 
-def _tail(g: Builder, score: Value, layer: Layer, gradient: Value | None) -> Tail:
+def explained_input(inputs: Sequence[Value], layers: Sequence[Layer]) -> int | None:
+    """Number of the input whose positions are explained: the first with as many axes as the layer; without a layer the first."""
+    return next((i for i, value in enumerate(inputs) if not layers or len(value.shape) == len(layers[0].shape)), None)
+
+
+def _guided_gradient(scores: Scores, score: Value, layers: Sequence[Layer], rule: GuidedRule) -> Value:
+    number = explained_input(scores.inputs, layers)
+    if number is None:
+        raise ValueError(f"layer: '{layers[0].value.name}' of shape {layers[0].shape} has no input of as many axes to be explained at")
+    return gradients(scores.g, score, [scores.inputs[number]], guided=rule)[0]
+
+
+def _tail(scores: Scores, score: Value, layer: Layer, gradient: Value | None) -> Tail:
+    g = scores.g
+
     def hessian_product() -> Value:
         assert gradient is not None
         # The seed counts as a constant: the result is the Hessian times the activations.
         return layer.arranged(g, gradients(g, gradient, [layer.value], seed=layer.value)[0])
 
-    return Tail(hessian_product, partial(_check_pooled_head, g.graph, score, layer))
+    return Tail(hessian_product, partial(_check_pooled_head, g.graph, score, layer), partial(_guided_gradient, scores, score, (layer,)))
 
 
 def _check_pooled_head(graph: Graph, score: Value, layer: Layer) -> None:

@@ -8,6 +8,8 @@ A record is a class with static methods (see `gradcam.graph.ops` for all of them
     Emit the steps that compute it (`gradcam.graph.plan.PlanBuilder`).
 ``gradient(node, dy, g) -> list[Value | None]``, optional
     Emit the gradient of every input from that of the output; None where there is none.
+``guided_gradient(node, dy, g, rule) -> list[Value | None] | None``, optional
+    Emit what a `GuidedRule` puts in the place of the gradient; None where it leaves the gradient as it is.
 ``evaluate(node, arrays) -> ndarray``, optional
     Compute it at once in NumPy: shape arithmetic and constants.
 ``picture_axis(node, axes) -> int | None``, optional
@@ -29,11 +31,27 @@ if TYPE_CHECKING:
     from gradcam.graph.builder import Builder
     from gradcam.graph.plan import PlanBuilder
 
-__all__ = ["OPERATORS", "Mixes", "Operator", "elementwise_picture_axis", "keeps_axis_0", "operator", "same_shape"]
+__all__ = ["OPERATORS", "GuidedRule", "Mixes", "Operator", "elementwise_picture_axis", "keeps_axis_0", "operator", "same_shape"]
 
 
 class Mixes(Exception):
     """An operator combines pictures of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedRule:
+    """What passes a ReLU backwards: the positive part of what arrives.
+
+    Attributes
+    ----------
+    gated : bool
+        Only where the ReLU was open on the way forward (guided backpropagation); else everywhere (deconvnet).
+    clip : bool
+        Clip with minimum 0, such as ReLU6, counts as a ReLU.
+    """
+
+    gated: bool
+    clip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +62,7 @@ class Operator:
     shape: Callable[[Node], Shape | list[Shape]]
     lower: Callable[[Node, PlanBuilder], None]
     gradient: Callable[[Node, Value, Builder], list[Value | None]] | None
+    guided_gradient: Callable[[Node, Value, Builder, GuidedRule], list[Value | None] | None] | None
     evaluate: Callable[[Node, list[NDArray[Any] | None]], Any] | None
     picture_axis: Callable[[Node, list[int | None]], int | None]
     dtype: type | None
@@ -73,6 +92,7 @@ def operator(name: str, *, dtype: type | None = None, learned: bool = False, ind
             record.shape,  # type: ignore[attr-defined]
             record.lower,  # type: ignore[attr-defined]
             getattr(record, "gradient", None),
+            getattr(record, "guided_gradient", None),
             getattr(record, "evaluate", None),
             getattr(record, "picture_axis", elementwise_picture_axis),
             dtype,

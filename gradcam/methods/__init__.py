@@ -19,6 +19,9 @@ from gradcam.methods import (
     finercam,
     refinecam,
     randomcam,
+    guidedbackprop,
+    deconvnet,
+    guidedgradcam,
 )  # fmt: skip
 from gradcam.methods.base import METHODS, find_method, list_methods
 
@@ -27,6 +30,7 @@ __all__ = [
     "find_method",
     "list_methods",
     "cam",
+    "deconvnet",
     "eigencam",
     "eigengradcam",
     "elementwise",
@@ -35,6 +39,8 @@ __all__ = [
     "fullgrad",
     "gradcam",
     "gradcam_plus_plus",
+    "guidedbackprop",
+    "guidedgradcam",
     "hirescam",
     "kpcacam",
     "layercam",

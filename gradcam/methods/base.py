@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gradcam.compat import Mode
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
+from gradcam.graph.operators import GuidedRule
 from gradcam.methods.projection import project
 from gradcam.targets import Target
 
@@ -58,12 +59,15 @@ class CamNodes:
     eigen : Value or None
         (1, 2) of methods that project on a singular vector: code of the rule that decided its sign (`SIGN_RULES`), and
         whether it is not unique (0 or 1).
+    at_input : Value or None
+        Guided gradient in the shape of the input, which the finished layer map is multiplied with.
     """
 
     raw: Value
     weights: Value | None = None
     degenerate: Value | None = None
     eigen: Value | None = None
+    at_input: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,13 @@ class Tail:
         Emits the Hessian of the score times the activations.
     check_pooled_head : callable
         Raises ValueError unless the score is a linear function of the pooled activations.
+    guided_gradient : callable
+        Emits what a `GuidedRule` makes of the gradient at the input.
     """
 
     hessian_product: Callable[[], Value]
     check_pooled_head: Callable[[], None]
+    guided_gradient: Callable[[GuidedRule], Value]
 
 
 @dataclass(slots=True)
@@ -236,7 +243,9 @@ class Method:
     aggregate : str or None
         How several layers are combined, whatever the mode says.
     layerless : bool
-        It is computed from all layers at once.
+        It is computed from all layers at once, or from none.
+    at_input : bool
+        It has attributions in the shape of the input.
     model_gradients : bool
         In a model the gradient takes the place of an operand that arrays must come with.
     """
@@ -253,6 +262,7 @@ class Method:
     retarget: Retarget | None = None
     aggregate: str | None = None
     layerless: bool = False
+    at_input: bool = False
     model_gradients: bool = False
 
     def own_options(self) -> list[str]:
@@ -391,4 +401,4 @@ def emit_cam(
     degenerate = nodes.degenerate
     if dropped is not None:
         degenerate = dropped if degenerate is None else g.add(degenerate, dropped)
-    return CamNodes(nodes.raw, nodes.weights, degenerate, c.eigen)
+    return CamNodes(nodes.raw, nodes.weights, degenerate, c.eigen, nodes.at_input)

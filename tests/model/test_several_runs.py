@@ -9,6 +9,7 @@ from onnx import helper
 
 import gradcam
 from gradcam import targets
+from gradcam.methods import METHODS
 from gradcam.session import Session
 
 RESNET, VGG = gradcam.load(resnet()), gradcam.load(vgg("N"))
@@ -363,7 +364,7 @@ def test_cam_refuses_a_nonlinear_head():
 @pytest.mark.parametrize("method", [m.name for m in gradcam.list_methods()])
 def test_every_method_explains_a_model(method):
     options = {"rng": 0} if method in ("randomcam", "smoothgradcam++") else {}
-    layer = None if method == "fullgrad" else "stage2" if method == "cam" else "stage1"
+    layer = None if METHODS[method].layerless else "stage2" if method == "cam" else "stage1"
     x = X.astype(np.float32)
     why = RESNET.explain(x, target=1, layer=layer, method=method, **options)
     assert why.raw.dtype == np.float32

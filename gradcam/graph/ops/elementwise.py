@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
-from gradcam.graph.operators import operator, same_shape
+from gradcam.graph.operators import GuidedRule, operator, same_shape
 from gradcam.graph.ops.curvature import binary_curvature, unary_curvature
 from gradcam.ops.binary import binary_attributes, broadcast_shape
 from gradcam.ops.unary import UNARY, unary_attributes
@@ -44,6 +44,15 @@ def _define_unary(op: str) -> None:
             x = node.outputs[0] if op == "Relu" else node.inputs[0]
             assert x is not None
             return [g.unary_grad(op, x, dy, node.attrs.get("alpha", 0.0), node.attrs.get("beta", 0.0))]
+
+        if op in ("Relu", "Clip"):
+
+            @staticmethod
+            def guided_gradient(node: Node, dy: Value, g: Builder, rule: GuidedRule) -> list[Value | None] | None:
+                if op == "Clip" and not (rule.clip and node.attrs["alpha"] == 0):
+                    return None
+                positive = g.unary("Relu", dy)
+                return Unary.gradient(node, positive, g) if rule.gated else [positive]
 
         @staticmethod
         def lower(node: Node, p: PlanBuilder) -> None:
