@@ -39,3 +39,23 @@ gcam_batch_norm_input_grad_init(void *geom, const gcam_attributes *attributes, g
     operands->out[0] = operands->in[0];
     return GCAM_OK;
 }
+
+gcam_status
+gcam_batch_norm_train_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_batch_norm_geom *g = geom;
+    GCAM_TRY(geom_init(g, attributes, &operands->in[0]));
+    operands->in[1] = operands->in[2] = operands->out[1] = operands->out[2] = (size_t)g->c;
+    operands->out[0] = operands->in[0];
+    return g->n < 1 ? GCAM_E_DIMENSION : GCAM_OK;
+}
+
+gcam_status
+gcam_batch_norm_train_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_batch_norm_geom *g = geom;
+    GCAM_TRY(geom_init(g, attributes, &operands->in[0]));
+    operands->in[1] = operands->out[0] = operands->in[0];
+    operands->in[2] = operands->in[3] = operands->in[4] = operands->out[1] = operands->out[2] = (size_t)g->c;
+    return g->n < 1 ? GCAM_E_DIMENSION : GCAM_OK;
+}

@@ -190,6 +190,20 @@ gcam_conv_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_op
 }
 
 gcam_status
+gcam_conv_weight_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    const gcam_conv_geom *g = geom;
+    sizes s;
+    size_t packed, scratch_bytes;
+    GCAM_TRY(geom_init(geom, attributes, &s, &packed, &scratch_bytes));
+    operands->in[0] = s.y;
+    operands->in[1] = s.x;
+    operands->out[0] = s.w;
+    operands->scratch_bytes = (CONV_GRAD_LINES + CONV_PATCH_LINES) * (CONV_LINE_BYTES + CONV_LINE_SKEW);
+    return g->gradient || g->has_bias ? GCAM_E_CODE : GCAM_OK;
+}
+
+gcam_status
 gcam_conv_output_naive_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {
     sizes s;

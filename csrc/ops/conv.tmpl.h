@@ -72,14 +72,36 @@ GCAM_FN(conv_place)(const gcam_conv_geom *g, int axis, ptrdiff_t p, ptrdiff_t r)
                : -1;
 }
 
+/* What one tap reads of one channel for the positions [begin, end) of the result. */
+static void
+GCAM_FN(conv_line)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t tap, ptrdiff_t begin, ptrdiff_t end,
+                   real_t *line)
+{
+    const ptrdiff_t *from = g->gradient ? g->out : g->in, *to = g->gradient ? g->in : g->out;
+    const ptrdiff_t k1 = g->kernel[1], k2 = g->kernel[2];
+    const ptrdiff_t r0 = tap / (k1 * k2), r1 = tap / k2 % k1, reach = tap % k2 * g->dilation[2];
+    const ptrdiff_t shift = g->gradient ? g->pad_lo[2] - reach : reach - g->pad_lo[2];
+    for (ptrdiff_t p = begin; p < end;) {
+        const ptrdiff_t x0 = p % to[2], row = p / to[2];
+        const ptrdiff_t x1 = to[2] - x0 < end - p ? to[2] : x0 + (end - p);
+        const ptrdiff_t i0 = GCAM_FN(conv_place)(g, 0, row / to[1], r0);
+        const ptrdiff_t i1 = GCAM_FN(conv_place)(g, 1, row % to[1], r1);
+        if (i0 < 0 || i1 < 0) {
+            memset(line + (p - begin), 0, (size_t)(x1 - x0) * sizeof *line);
+        } else {
+            GCAM_FN(conv_row)(g, source + (i0 * from[1] + i1) * from[2], from[2], shift, x0, x1, line + (p - begin));
+        }
+        p += x1 - x0;
+    }
+}
+
 /* Patches of the positions [begin, end) for depths [first, first + depth), as column panels at b. */
 static void
 GCAM_FN(conv_patches)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t first, ptrdiff_t depth, ptrdiff_t begin,
                       ptrdiff_t end, real_t *b, real_t *line)
 {
-    const ptrdiff_t *from = g->gradient ? g->out : g->in, *to = g->gradient ? g->in : g->out;
-    const ptrdiff_t plane = from[0] * from[1] * from[2], k1 = g->kernel[1], k2 = g->kernel[2];
-    const ptrdiff_t taps = g->kernel[0] * k1 * k2;
+    const ptrdiff_t *from = g->gradient ? g->out : g->in;
+    const ptrdiff_t plane = from[0] * from[1] * from[2], taps = g->kernel[0] * g->kernel[1] * g->kernel[2];
     const int identity = plane == g->columns && taps == 1 && g->stride[0] * g->stride[1] * g->stride[2] == 1
                          && g->pad_lo[0] + g->pad_lo[1] + g->pad_lo[2] == 0;
     for (ptrdiff_t d = 0; d < depth; d++) {
@@ -89,21 +111,7 @@ GCAM_FN(conv_patches)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t f
             GCAM_FN(gemm_pack_line)(channel_source + begin, end - begin, d, b, g->panel);
             continue;
         }
-        const ptrdiff_t r0 = tap / (k1 * k2), r1 = tap / k2 % k1, reach = tap % k2 * g->dilation[2];
-        const ptrdiff_t shift = g->gradient ? g->pad_lo[2] - reach : reach - g->pad_lo[2];
-        for (ptrdiff_t p = begin; p < end;) {
-            const ptrdiff_t x0 = p % to[2], row = p / to[2];
-            const ptrdiff_t x1 = to[2] - x0 < end - p ? to[2] : x0 + (end - p);
-            const ptrdiff_t i0 = GCAM_FN(conv_place)(g, 0, row / to[1], r0);
-            const ptrdiff_t i1 = GCAM_FN(conv_place)(g, 1, row % to[1], r1);
-            if (i0 < 0 || i1 < 0) {
-                memset(line + (p - begin), 0, (size_t)(x1 - x0) * sizeof *line);
-            } else {
-                GCAM_FN(conv_row)(g, channel_source + (i0 * from[1] + i1) * from[2], from[2], shift, x0, x1,
-                                  line + (p - begin));
-            }
-            p += x1 - x0;
-        }
+        GCAM_FN(conv_line)(g, channel_source, tap, begin, end, line);
         GCAM_FN(gemm_pack_line)(line, end - begin, d, b, g->panel);
     }
 }

@@ -1,8 +1,8 @@
-"""The kernels of the C core on plain arrays, float32 and float64: operators and their input gradients."""
+"""The kernels of the C core on plain arrays, float32 and float64: operators and their gradients."""
 
-from gradcam.ops.batch_norm import batch_norm, batch_norm_input_grad
+from gradcam.ops.batch_norm import batch_norm, batch_norm_input_grad, batch_norm_train, batch_norm_train_grads
 from gradcam.ops.binary import add, binary_input_grads, div, maximum, minimum, mul, pow, prelu, sub
-from gradcam.ops.conv import conv, conv_input_grad
+from gradcam.ops.conv import conv, conv_bias_grad, conv_input_grad, conv_weight_grad
 from gradcam.ops.gather import gather, gather_input_grad
 from gradcam.ops.layout import (
     concat,
@@ -61,12 +61,16 @@ __all__ = [
     "average_pool_input_grad",
     "batch_norm",
     "batch_norm_input_grad",
+    "batch_norm_train",
+    "batch_norm_train_grads",
     "binary_input_grads",
     "clip",
     "concat",
     "concat_input_grad",
     "conv",
+    "conv_bias_grad",
     "conv_input_grad",
+    "conv_weight_grad",
     "div",
     "elu",
     "erf",

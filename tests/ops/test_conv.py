@@ -322,6 +322,7 @@ GOOD = {
     "bias": 0,
 }
 HUGE = 2**62
+KERNELS = ["conv_pack", "conv_output", "conv_input_grad", "conv_weight_grad", "conv_output_naive", "conv_input_grad_naive"]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +356,7 @@ HUGE = 2**62
         ({"lo": (2**40, 0), "hi": (0, 2**40)}, MemoryError, "overflows"),
     ],
 )
-@pytest.mark.parametrize("kernel", ["conv_pack", "conv_output", "conv_input_grad", "conv_output_naive", "conv_input_grad_naive"])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_kernels_refuse_bad_attributes(kernel, change, error, message):
     a = GOOD | change
     gradient = int(kernel == "conv_input_grad")

@@ -1,4 +1,4 @@
-"""Batch normalisation at inference, channel by channel."""
+"""Batch normalisation at inference and in training form, channel by channel."""
 
 import numpy as np
 
@@ -8,3 +8,9 @@ def batch_norm(x, gamma, beta, mean, var, epsilon):
     for c in range(y.shape[1]):
         y[:, c] = (x[:, c].astype(np.float64) - mean[c]) / np.sqrt(float(var[c]) + epsilon) * gamma[c] + beta[c]
     return y
+
+
+def batch_norm_train(x, gamma, beta, epsilon):
+    x = np.asarray(x, np.float64)
+    mean, var = (np.array([f(x[:, c]) for c in range(x.shape[1])]) for f in (np.mean, np.var))
+    return batch_norm(x, gamma, beta, mean, var, epsilon), mean, var

@@ -58,6 +58,20 @@ def conv_input_grad(dy, w, x_shape, geometry):
     return dx
 
 
+def conv_weight_grad(dy, x, w_shape, geometry):
+    """Taps outside the input read zeros."""
+    dy, x = np.asarray(dy, np.float64), np.asarray(x, np.float64)
+    padded = np.pad(x, ((0, 0), (0, 0), *geometry.padding))
+    dw = np.zeros(w_shape)
+    for output in np.ndindex(*dy.shape[2:]):
+        for tap in np.ndindex(*w_shape[2:]):
+            place = tuple(o * s + r * d for o, r, s, d in zip(output, tap, geometry.stride, geometry.dilation, strict=True))
+            for k, seen in geometry.channels(x.shape, w_shape):
+                for c in seen:
+                    dw[(k, c - seen.start, *tap)] += (dy[(slice(None), k, *output)] * padded[(slice(None), c, *place)]).sum()
+    return dw
+
+
 # --- geometries that the tests walk
 
 
