@@ -48,6 +48,8 @@ def gradients(
     for node in reversed(forward):
         if not any(o in pending for o in node.outputs) or not any(v in relevant for v in node.inputs):
             continue
+        if any(o in pending for o in node.outputs[1:]):  # rules know of the first output alone
+            raise _no_rule(node)
         count = len(g.graph.nodes)
         for value, grad in zip(node.inputs, _input_gradients(g, node, pending[node.outputs[0]], guided), strict=True):
             if grad is None and value in relevant and OPERATORS[node.op].learned:
@@ -68,5 +70,9 @@ def _input_gradients(g: Builder, node: Node, dy: Value, guided: GuidedRule | Non
         if found is not None:
             return found
     if record.gradient is None:
-        raise UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient rule"])
+        raise _no_rule(node)
     return record.gradient(node, dy, g)
+
+
+def _no_rule(node: Node) -> UnsupportedOpError:
+    return UnsupportedOpError([f"operator '{node.op}' (output '{node.outputs[0].name}') has no gradient rule"])

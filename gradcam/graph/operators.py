@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from gradcam.graph.builder import Builder
     from gradcam.graph.plan import PlanBuilder
 
-__all__ = ["OPERATORS", "GuidedRule", "Mixes", "Operator", "elementwise_picture_axis", "keeps_axis_0", "operator", "same_shape"]
+__all__ = [
+    "OPERATORS",
+    "GuidedRule",
+    "Mixes",
+    "Operator",
+    "elementwise_picture_axis",
+    "keeps_axis_0",
+    "operator",
+    "same_shape",
+    "sums_pictures",
+]
 
 
 class Mixes(Exception):
@@ -126,6 +136,13 @@ def keeps_axis_0(node: Node, axes: list[int | None]) -> int | None:
     if any(axis not in (None, 0) for axis in axes[:1]) or any(axis is not None for axis in axes[1:]):
         raise Mixes
     return axes[0]
+
+
+def sums_pictures(node: Node, axes: list[int | None]) -> int | None:
+    """Rule of operators that add up or normalise over the pictures (gradients of weights, batch statistics)."""
+    if any(axis is not None for axis in axes):
+        raise Mixes
+    return None
 
 
 def same_shape(node: Node) -> Shape:

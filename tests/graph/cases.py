@@ -202,8 +202,11 @@ def _windows() -> list[Case]:
     for x, w, has_bias, attrs in CONVS:
         bias = normal((w[0],), 2) if has_bias else None
         cases.append(Case("Conv", (normal(x), normal(w, 1), bias), attrs, constants=(1, 2)))
+        cases.append(Case("Conv", (normal(x), normal(w, 1), bias), attrs))
         g, _, _, (y,) = build(cases[-1])
-        cases.append(Case("ConvInputGrad", (normal(y.shape), normal(w, 1)), attrs | {"input_shape": x}, constants=(1,)))
+        for constants in ((1,), ()):
+            cases.append(Case("ConvInputGrad", (normal(y.shape), normal(w, 1)), attrs | {"input_shape": x}, constants))
+        cases.append(Case("ConvWeightGrad", (normal(y.shape), normal(x, 1)), attrs | {"weight_shape": w}))
     for shape, attrs in POOLS:
         cases += [Case("MaxPool", (spaced(shape),), attrs), Case("AveragePool", (normal(shape),), attrs)]
         g, _, _, (y,) = build(cases[-1])
@@ -228,7 +231,9 @@ def _sums() -> list[Case]:
         cases += [Case("SoftmaxGrad", (normal(shape), normal(shape, 1)), {"axis": axis, "log": log}) for log in (False, True)]
     parameters = (normal((3,), 1), normal((3,), 2), normal((3,), 3), positive((3,), 4))
     cases.append(Case("BatchNorm", (normal((2, 3, 4)), *parameters), {"epsilon": 1e-3}, constants=(1, 2, 3, 4)))
+    cases.append(Case("BatchNorm", (normal((2, 3, 4)), *parameters), {"epsilon": 1e-3}, constants=(3, 4)))
     cases.append(Case("BatchNormGrad", (normal((2, 3, 4)), parameters[0], parameters[3]), {"epsilon": 1e-3}, constants=(1, 2)))
+    cases += [Case("BatchNormTrain", (normal(shape), *parameters[:2]), {"epsilon": 1e-3}) for shape in ((4, 3), (2, 3, 5), (2, 3, 2, 3))]
     return cases
 
 

@@ -17,7 +17,7 @@ COMPILED = {"FusedConv", "Linear", "ToBlocked", "FromBlocked", "TapSums", "TapPr
 }
 """Emitted by passes, when all gradients are there."""
 CAM = {name for name in OPERATORS if name.startswith("Cam")}
-WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex", "RowNumbers", "LastRows", "MaxPoolIndices"} | CAM | COMPILED
+WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex", "RowNumbers", "LastRows", "MaxPoolIndices", "BatchNormTrainGrad"} | CAM | COMPILED
 """Forward only."""
 
 

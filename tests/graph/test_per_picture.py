@@ -122,6 +122,8 @@ APART: dict[str, Emit] = {
 TOGETHER: dict[str, Emit] = {
     "ReduceSum over pictures": lambda g, x, n: g.reduce("ReduceSum", x, (0,), True),
     "batch statistics": lambda g, x, n: g.sub(x, g.reduce("ReduceMean", x, (0, 2), True)),
+    "batch norm in training form": lambda g, x, n: g.emit("BatchNormTrain", x, constant(g, 4), constant(g, 4), epsilon=1e-3),
+    "weight gradient of a convolution": lambda g, x, n: g.emit("ConvWeightGrad", x, x, weight_shape=(4, 4, 3), **CONV),
     "Softmax over pictures": lambda g, x, n: g.emit("Softmax", x, axis=0),
     "Gram matrix of the pictures": lambda g, x, n: g.emit(
         "MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=False, trans_b=True

@@ -1,4 +1,4 @@
-"""Convolution and its input gradient."""
+"""Convolution and its gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Node, Shape, Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
-from gradcam.graph.operators import keeps_axis_0, operator
+from gradcam.graph.operators import keeps_axis_0, operator, sums_pictures
 from gradcam.graph.windows import transposed_windows, windows
 from gradcam.ops._call import Attributes
 from gradcam.ops.binary import binary_attributes
@@ -50,9 +50,10 @@ class Conv:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
-        x, w = node.inputs[:2]
-        assert x is not None
-        return [g.emit("ConvInputGrad", dy, w, input_shape=x.shape, **node.attrs), None, None]
+        x, w, b = node.input(0), node.input(1), node.inputs[2]
+        dw = None if w.data is not None else g.emit("ConvWeightGrad", dy, x, weight_shape=w.shape, **node.attrs)
+        db = None if b is None or b.data is not None else g.sum(dy, (0, *range(2, len(dy.shape))))
+        return [g.emit("ConvInputGrad", dy, w, input_shape=x.shape, **node.attrs), dw, db]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
@@ -94,8 +95,10 @@ class ConvInputGrad:
 
     @staticmethod
     def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        source, w = node.input(0), node.input(1)
         attrs = {name: value for name, value in node.attrs.items() if name != "input_shape"}
-        return [g.emit("Conv", dy, node.inputs[1], None, **attrs), None]
+        dw = None if w.data is not None else g.emit("ConvWeightGrad", source, dy, weight_shape=w.shape, **attrs)
+        return [g.emit("Conv", dy, w, None, **attrs), dw]
 
     @staticmethod
     def lower(node: Node, p: PlanBuilder) -> None:
@@ -105,6 +108,29 @@ class ConvInputGrad:
         )
         packed = p.packed("conv_pack", attributes, w, _pack_key(attributes))
         p.step("conv_input_grad", attributes, (dy, packed), node.outputs, products=products(dy.size, w))
+
+
+@operator("ConvWeightGrad")
+class ConvWeightGrad:
+    """dw of a convolution: dy (N, K, *O), x (N, C, *S) -> (K, C/groups, *kernel)."""
+
+    picture_axis = staticmethod(sums_pictures)
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        return tuple(node.attrs["weight_shape"])
+
+    @staticmethod
+    def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
+        x = node.input(1)
+        attrs = {name: value for name, value in node.attrs.items() if name != "weight_shape"}
+        return [g.emit("Conv", x, dy, None, **attrs), g.emit("ConvInputGrad", node.inputs[0], dy, input_shape=x.shape, **attrs)]
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        x_shape, w_shape = node.input(1).shape, node.outputs[0].shape
+        attributes = conv_attributes(x_shape, w_shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False)
+        p.step("conv_weight_grad", attributes, node.inputs, node.outputs)
 
 
 @onnx_form("Conv")
