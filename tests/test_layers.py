@@ -14,7 +14,7 @@ PACKAGE = ROOT / "gradcam"
 # From top to bottom; a module imports only from its own layer or from layers below it.
 LAYERS = [
     {"__init__", "__main__", "cli"},
-    {"one_liner", "reparametrisation", "weights"},
+    {"one_liner", "reparametrisation", "weights", "train"},
     {"graph_builder"},
     {"model"},
     {"explaining"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"runs"},
     {"session", "explanation"},
     {"forward", "labels", "render", "preprocess", "sign_report", "sign_runs", "sign_diagnosis", "sign_facts"},
-    {"readers", "array_methods"},
+    {"readers", "writers", "array_methods"},
     {"graph.explain_graph"},
     {"methods", "targets", "postprocessing", "localisation", "resampling", "metrics", "datasets"},
     {"graph"},

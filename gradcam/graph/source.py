@@ -59,7 +59,7 @@ class Source:
                 kept.append(node)
         return kept[::-1]
 
-    def build(self, shapes: Mapping[str, Shape], real: np.dtype[Any]) -> tuple[Graph, dict[str, Value]]:
+    def build(self, shapes: Mapping[str, Shape], real: np.dtype[Any], *, fed: Iterable[str] = ()) -> tuple[Graph, dict[str, Value]]:
         """Return the graph for given input shapes, and the value of every tensor name.
 
         Parameters
@@ -68,6 +68,8 @@ class Source:
             Shape of every input.
         real : dtype
             float32, or float64 for a computation in double precision.
+        fed : iterable of str
+            Weights that become inputs of the graph, after those of the file.
 
         Raises
         ------
@@ -78,6 +80,7 @@ class Source:
         """
         g = Builder(real, max_bytes=self.max_bytes)
         names: dict[str, Value] = {spec.name: g.input(spec.name, shapes[spec.name]) for spec in self.inputs}
+        names.update((name, g.input(name, self.initializers[name].shape)) for name in fed)
         inliner = Inliner(lambda node, scope: self._emit(node, scope, g, inliner), g)
         problems: list[str] = []
         missing: set[str] = set()

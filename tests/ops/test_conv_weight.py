@@ -119,7 +119,13 @@ def test_bias_gradient_is_the_sum(isa, shape):
 @pytest.mark.parametrize(
     ("dy", "x", "kernel", "keywords", "message"),
     [
-        ((1, 8, 3, 4), (1, 4, 5, 5), (3, 3), {}, r"conv_weight_grad: dy: expected shape \(1, 8, 3, 3\) for an input of \(1, 4, 5, 5\), got"),
+        (
+            (1, 8, 3, 4),
+            (1, 4, 5, 5),
+            (3, 3),
+            {},
+            r"conv_weight_grad: dy: expected shape \(1, 8, 3, 3\) for an input of \(1, 4, 5, 5\), got",
+        ),
         ((2, 8, 3, 3), (1, 4, 5, 5), (3, 3), {}, r"conv_weight_grad: dy: expected shape \(1, 8, 3, 3\)"),
         ((1, 8, 3, 3), (1, 4, 5), (3, 3), {}, "conv_weight_grad: x: expected 4 axes, got 3"),
         ((1, 8, 3, 3), (1, 4, 5, 5), (3,), {}, r"conv_weight_grad: kernel_size: expected 2 sizes of at least 1, got \(3,\)"),
