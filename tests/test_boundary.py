@@ -280,6 +280,16 @@ def test_failing_allocations_of_a_plan(fail_allocation):
     np.testing.assert_array_equal(y, np.maximum(X, 0))
 
 
+def test_failing_allocations_of_a_plan_that_keeps_its_memory(fail_allocation):
+    made, y = plan(arena=4096), np.zeros(6, np.float32)
+    made.keep_memory()
+    assert count_failures(fail_allocation, lambda: made.run((X,), (y,), 1, 1, False)) == 3
+    assert count_failures(fail_allocation, lambda: made.run((X,), (y,), 1, 1, False)) == 2  # the memory is there
+    more = np.zeros((3, 6), np.float32)
+    assert count_failures(fail_allocation, lambda: made.run((np.stack([X] * 3),), (more,), 3, 3, False)) == 3  # and not enough
+    np.testing.assert_array_equal(more, [np.maximum(X, 0)] * 3)
+
+
 def test_failing_allocations_of_a_model(fail_allocation):
     content, x = resnet(), normal((1, 3, 16, 16))
     wanted = gradcam.load(content).explain(x, target=1, relu=False).raw

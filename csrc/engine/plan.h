@@ -66,6 +66,8 @@ typedef struct {
     const ptrdiff_t *output_steps;
     int (*poll)(void *context); /* called on the caller's thread about every 50 ms; non-zero stops the run */
     void *poll_context;
+    void *
+        memory; /* of gcam_run_bytes bytes at least, aligned to GCAM_ALIGNMENT; NULL: taken and given back by the run */
 } gcam_run;
 
 /* Bytes that a run takes beside the caller's arrays. */

@@ -163,7 +163,7 @@ gcam_run_plan(const gcam_run *run)
     gcam_shared shared = {.run = run};
     size_t lanes, bytes;
     GCAM_TRY(lane_sizes(run, &shared.lane_bytes, &lanes, &shared.scratch_bytes, &bytes));
-    unsigned char *block = gcam_malloc(bytes);
+    unsigned char *block = run->memory == NULL ? gcam_malloc(bytes) : run->memory;
     if (block == NULL) {
         return GCAM_E_NO_MEMORY;
     }
@@ -173,6 +173,8 @@ gcam_run_plan(const gcam_run *run)
     gcam_barrier_init(&shared.barrier);
     atomic_init(&shared.stop_after, NEVER);
     gcam_parallel_run(run_task, &shared, run->workers);
-    gcam_free(block);
+    if (block != run->memory) {
+        gcam_free(block);
+    }
     return atomic_load(&shared.stop_after) == NEVER ? GCAM_OK : GCAM_E_INTERRUPTED;
 }

@@ -1,15 +1,25 @@
 /* The Plan type: a gcam_plan with its constants kept alive. */
 #include "python/pygcam.h"
 
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "dispatch/kernels.h"
 #include "engine/plan.h"
 
+/* What a run left for the next one: this head, then memory. */
+typedef struct {
+    alignas(GCAM_ALIGNMENT) size_t bytes;
+} kept_memory;
+
 typedef struct {
     PyObject_HEAD gcam_plan plan;
     PyObject *buffers; /* the tuple given, which holds the constant arrays */
+    atomic_bool keeps;
+    _Atomic(kept_memory *) kept; /* NULL while a run has it */
 } PlanObject;
 
 /* One buffer from (place, kind, elements, offset | slot | array). */
@@ -164,6 +174,7 @@ plan_dealloc(PyObject *object)
     PlanObject *self = (PlanObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     gcam_plan_destroy(&self->plan);
+    gcam_free(atomic_load(&self->kept));
     Py_XDECREF(self->buffers);
     type->tp_free(object);
     Py_DECREF(type);
@@ -216,6 +227,25 @@ take_arrays(const gcam_plan *plan, PyObject *arrays, gcam_place place, ptrdiff_t
     return 0;
 }
 
+/* Memory for a run: what an earlier one left if it is enough, which no other run finds then, else new. */
+static kept_memory *
+take_memory(PlanObject *self, const gcam_run *run)
+{
+    size_t bytes, all;
+    kept_memory *kept = atomic_exchange(&self->kept, NULL);
+    if (gcam_run_bytes(run, &bytes) != GCAM_OK || !gcam_size_add(bytes, sizeof *kept, &all)) {
+        bytes = all = SIZE_MAX;
+    }
+    if (kept == NULL || kept->bytes < bytes) {
+        gcam_free(kept);
+        kept = gcam_malloc(all);
+        if (kept != NULL) {
+            kept->bytes = bytes;
+        }
+    }
+    return kept;
+}
+
 /* run(inputs, outputs, pictures, workers, poll) -> None */
 static PyObject *
 plan_run(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
@@ -261,14 +291,36 @@ plan_run(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
         .poll = poll ? poll_signals : NULL,
         .poll_context = &thread_state,
     };
+    kept_memory *kept = NULL;
+    if (atomic_load(&self->keeps)) {
+        kept = take_memory(self, &run);
+        if (kept == NULL) {
+            PyErr_NoMemory();
+            goto done;
+        }
+        run.memory = kept + 1;
+    }
     thread_state = PyEval_SaveThread();
     const gcam_status status = gcam_run_plan(&run);
     PyEval_RestoreThread(thread_state);
+    if (kept != NULL) {
+        gcam_free(atomic_exchange(&self->kept, kept));
+    }
     result = status == GCAM_OK ? Py_NewRef(Py_None) : pygcam_raise("run", status);
 done:
     gcam_free(data);
     gcam_free(steps);
     return result;
+}
+
+/* keep_memory() -> None: from now on a run leaves its memory to the next one: pages that were touched once are not
+ * asked of the system, and cleared by it, again. */
+static PyObject *
+plan_keep_memory(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    atomic_store(&((PlanObject *)object)->keeps, true);
+    Py_RETURN_NONE;
 }
 
 /* run_bytes(pictures, workers) -> int: memory that a run takes beside the caller's arrays */
@@ -291,6 +343,7 @@ plan_run_bytes(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 
 static PyMethodDef plan_methods[] = {
     {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL, "run(inputs, outputs, pictures, workers, poll)"},
+    {"keep_memory", plan_keep_memory, METH_NOARGS, "keep_memory()"},
     {"run_bytes", (PyCFunction)(void (*)(void))plan_run_bytes, METH_FASTCALL, "run_bytes(pictures, workers)"},
     {NULL, NULL, 0, NULL},
 };

@@ -173,6 +173,10 @@ class Plan:
         """Bytes of the results of one picture."""
         return sum(v.size * v.dtype.itemsize for v in self.outputs)
 
+    def keep_memory(self) -> None:
+        """Hold on to the memory of a run for the next one, for plans that run again and again."""
+        self._plan.keep_memory()
+
     def run_bytes(self, pictures: int, workers: int) -> int:
         """Bytes that a run takes beside its arrays."""
         return self._plan.run_bytes(pictures, workers)

@@ -77,4 +77,6 @@ def compile_step(
     grads = gradients(g, value, [names[name] for name in parameters])
     g.graph.outputs = [value, *grads, *(names[name] for name in statistics.values())]
     # In plain layout: gradients of weights are computed there, and reorders between would cost more than blocks save.
-    return Step(compile_plan(prune(g.graph), real, without={"blocked"}), len(parameters), scores.shape)
+    plan = compile_plan(prune(g.graph), real, without={"blocked"})
+    plan.keep_memory()
+    return Step(plan, len(parameters), scores.shape)

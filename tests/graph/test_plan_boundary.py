@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,24 @@ def test_good_plan():
     y = np.zeros((2, 6), np.float32)
     plan().run((np.stack([X, -X]),), (y,), 2, 2, False)
     np.testing.assert_array_equal(y, np.maximum([X, -X], 0))
+
+
+def test_runs_at_the_same_time_do_not_share_kept_memory():
+    """Every run has its own intermediate values, whether the plan holds on to memory or not."""
+    count = 5000
+    buffers = ((INPUT, 0, count, 0), (ARENA, 0, count, 0), (OUTPUT, 0, count, 0))
+    steps = (STEPS[0][:1] + ((0, count), (0.0, 0.0), (0,), (1,)), STEPS[0][:1] + ((0, count), (0.0, 0.0), (1,), (2,)))
+    made = plan(arena=4 * count, buffers=buffers, steps=steps)
+    made.keep_memory()
+
+    def work(i: int) -> bool:
+        x, y = np.full(count, float(i), np.float32), np.zeros(count, np.float32)
+        for _ in range(50):
+            made.run((x,), (y,), 1, 1, False)
+        return bool((y == i).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
 
 
 @pytest.mark.parametrize(
