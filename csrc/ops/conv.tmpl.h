@@ -67,6 +67,9 @@ GCAM_FN(conv_place)(const gcam_conv_geom *g, int axis, ptrdiff_t p, ptrdiff_t r)
         return place >= 0 && place < g->in[axis] ? place : -1;
     }
     const ptrdiff_t place = p + g->pad_lo[axis] - r * g->dilation[axis];
+    if (g->stride[axis] == 1) { /* divisions take longer than short rows */
+        return place >= 0 && place < g->out[axis] ? place : -1;
+    }
     return place >= 0 && place % g->stride[axis] == 0 && place / g->stride[axis] < g->out[axis]
                ? place / g->stride[axis]
                : -1;
@@ -81,17 +84,20 @@ GCAM_FN(conv_line)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t tap,
     const ptrdiff_t k1 = g->kernel[1], k2 = g->kernel[2];
     const ptrdiff_t r0 = tap / (k1 * k2), r1 = tap / k2 % k1, reach = tap % k2 * g->dilation[2];
     const ptrdiff_t shift = g->gradient ? g->pad_lo[2] - reach : reach - g->pad_lo[2];
-    for (ptrdiff_t p = begin; p < end;) {
-        const ptrdiff_t x0 = p % to[2], row = p / to[2];
+    ptrdiff_t x0 = begin % to[2], p0 = begin / to[2] / to[1], p1 = begin / to[2] % to[1];
+    for (ptrdiff_t p = begin; p < end; x0 = 0) {
         const ptrdiff_t x1 = to[2] - x0 < end - p ? to[2] : x0 + (end - p);
-        const ptrdiff_t i0 = GCAM_FN(conv_place)(g, 0, row / to[1], r0);
-        const ptrdiff_t i1 = GCAM_FN(conv_place)(g, 1, row % to[1], r1);
+        const ptrdiff_t i0 = GCAM_FN(conv_place)(g, 0, p0, r0), i1 = GCAM_FN(conv_place)(g, 1, p1, r1);
         if (i0 < 0 || i1 < 0) {
             memset(line + (p - begin), 0, (size_t)(x1 - x0) * sizeof *line);
         } else {
             GCAM_FN(conv_row)(g, source + (i0 * from[1] + i1) * from[2], from[2], shift, x0, x1, line + (p - begin));
         }
         p += x1 - x0;
+        if (++p1 == to[1]) {
+            p1 = 0;
+            p0++;
+        }
     }
 }
 
