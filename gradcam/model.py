@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradcam.explaining import Request, explain_plan, explain_rows, gradient_rows
 from gradcam.explanation import Explanation
+from gradcam.files import write_bytes
 from gradcam.forward import Forward
 from gradcam.graph.ir import Value
 from gradcam.graph.layers import LayerInfo
@@ -177,6 +179,39 @@ class Model:
             mark = "  <- default" if layer == default else ""
             lines.append(f"layer  {layer.name:{width}}  {layer.op:12} {dims_text(layer.shape)}{mark}")
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to an ONNX file, with the names of its classes and its preprocessing in the metadata.
+
+        The file has the opset of the file that was read (of `gradcam.GraphBuilder`: 20). All real numbers are float32, which is
+        what gradcam computes in unless it is given float64.
+
+        Parameters
+        ----------
+        path : path
+            A present file is replaced.
+
+        Raises
+        ------
+        UnsupportedOpError
+            An operator has no form in ONNX.
+        GradcamError
+            The weights take 2 GiB or more.
+        MissingExtraError
+            The ``onnx`` extra is not installed.
+        OSError
+            The file cannot be written.
+        """
+        from gradcam.writers.onnx import onnx_bytes
+
+        metadata = dict(self._source.metadata)
+        if self.labels and list(self.labels) == list(range(len(self.labels))):
+            metadata["gradcam.labels"] = json.dumps(list(self.labels.values()))
+        if self.preprocess != self._make_preprocess():
+            metadata["gradcam.preprocess"] = json.dumps(asdict(self.preprocess))
+        nominal = self._session.nominal
+        shapes = {name: value.shape for name, value in (nominal.lookup | nominal.outputs).items()}
+        write_bytes(path, onnx_bytes(replace(self._source, metadata=metadata), shapes))
 
     # Running ------------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,11 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.ir import Value
 from gradcam.graph.onnx_form import Inputs, OnnxNode, onnx_form
 
+__all__ = ["pooled_averages"]
 
-def _averages(size: int, count: int) -> NDArray[np.float64]:
-    """Matrix (size, count) whose column i averages the elements from floor(i size / count) to ceil((i + 1) size / count)."""
+
+def pooled_averages(size: int, count: int) -> NDArray[np.float64]:
+    """Return the matrix (size, count) whose column i averages the elements from floor(i size / count) to ceil((i + 1) size / count)."""
     i, n = np.arange(count), np.arange(size)[:, None]
     starts, ends = i * size // count, -(-(i + 1) * size // count)
     return np.where((n >= starts) & (n < ends), 1 / (ends - starts), 0.0)
@@ -32,7 +34,7 @@ def adaptive_average_pool(node: OnnxNode, inputs: Inputs, g: Builder) -> Value:
         if size % count:
             g.reserve(size * count)
             swapped = [last if i == axis else axis if i == last else i for i in range(last + 1)]
-            product = g.emit("MatMul", g.transpose(x, swapped), g.constant(_averages(size, count)), trans_a=False, trans_b=False)
+            product = g.emit("MatMul", g.transpose(x, swapped), g.constant(pooled_averages(size, count)), trans_a=False, trans_b=False)
             x = g.transpose(product, swapped)
     kernel = tuple(size // count for size, count in zip(x.shape[2:], counts, strict=True))
     ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
