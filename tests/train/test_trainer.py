@@ -235,3 +235,31 @@ def test_bad_data():
         with_weights(small(), {"conv1.bias": np.zeros(5)})
     with pytest.raises(ValueError, match="initialise: scheme: expected one of he_normal, .*, got 'she_normal'"):
         initialise(small(), "she_normal")
+
+
+@pytest.mark.torch
+def test_a_training_of_torch(torch):
+    """Ten steps of the same network from the same weights on the same batches."""
+    model = small()
+    x, t = data(model, 24)
+    nn, given = torch.nn, model._source.initializers
+    net = nn.Sequential(
+        *(nn.Conv2d(2, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.SiLU(), nn.Conv2d(4, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.SiLU()),
+        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 5), nn.ReLU(), nn.Linear(5, 3)),
+    ).double()
+    with torch.no_grad():
+        for parameter, name in zip(net.parameters(), parameter_names(model), strict=True):
+            parameter.copy_(torch.tensor(given[name]))
+    other = torch.optim.Adam(net.parameters(), 3e-3)
+    own = trainer(model, dtype="float64")
+    order = [index for epoch in range(4) for index in own.order(epoch, 24).reshape(-1, 8)][:10]
+    for index in order:
+        loss = nn.functional.cross_entropy(net(torch.tensor(x[index].astype(float))), torch.tensor(t[index]))
+        other.zero_grad()
+        loss.backward()
+        other.step()
+        np.testing.assert_allclose(own.step(x[index], t[index]), loss.item(), rtol=1e-8)
+    for parameter, array in zip(net.parameters(), own.parameters.values(), strict=True):
+        np.testing.assert_allclose(array, parameter.detach().numpy(), rtol=1e-6, atol=1e-9)
+    assert own.model()(x[:2]).shape == (2, 3)
+    np.testing.assert_allclose(own.model()(x[:2].astype(float)), net.eval()(torch.tensor(x[:2].astype(float))).detach(), rtol=1e-6)
