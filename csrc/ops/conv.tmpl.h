@@ -75,6 +75,33 @@ GCAM_FN(conv_place)(const gcam_conv_geom *g, int axis, ptrdiff_t p, ptrdiff_t r)
                : -1;
 }
 
+/* Whole rows [row, row + rows) of a plane whose rows are as long as those of the source, at stride 1: neighbours in the
+ * result are neighbours in the source, so it is one copy, and zeros over what came from the ends of other rows. */
+static void
+GCAM_FN(conv_rows)(const real_t *plane, ptrdiff_t height, ptrdiff_t width, ptrdiff_t down, ptrdiff_t right,
+                   ptrdiff_t row, ptrdiff_t rows, real_t *line)
+{
+    const ptrdiff_t first = -down > row ? -down : row, last = height - down < row + rows ? height - down : row + rows;
+    const ptrdiff_t lo = right < 0 ? -right : 0, hi = right > 0 ? width - right : width;
+    if (first >= last || lo >= hi) {
+        memset(line, 0, (size_t)(rows * width) * sizeof *line);
+        return;
+    }
+    const ptrdiff_t count = (last - first) * width - lo - (width - hi);
+    real_t *place = line + (first - row) * width, *after = line + (last - row) * width;
+    memset(line, 0, (size_t)(place - line) * sizeof *line);
+    memcpy(place + lo, plane + (first + down) * width + lo + right, (size_t)count * sizeof *line);
+    memset(after, 0, (size_t)(line + rows * width - after) * sizeof *line);
+    for (; place < after && hi - lo < width; place += width) {
+        for (ptrdiff_t x = 0; x < lo; x++) {
+            place[x] = 0;
+        }
+        for (ptrdiff_t x = hi; x < width; x++) {
+            place[x] = 0;
+        }
+    }
+}
+
 /* What one tap reads of one channel for the positions [begin, end) of the result. */
 static void
 GCAM_FN(conv_line)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t tap, ptrdiff_t begin, ptrdiff_t end,
@@ -84,17 +111,25 @@ GCAM_FN(conv_line)(const gcam_conv_geom *g, const real_t *source, ptrdiff_t tap,
     const ptrdiff_t k1 = g->kernel[1], k2 = g->kernel[2];
     const ptrdiff_t r0 = tap / (k1 * k2), r1 = tap / k2 % k1, reach = tap % k2 * g->dilation[2];
     const ptrdiff_t shift = g->gradient ? g->pad_lo[2] - reach : reach - g->pad_lo[2];
+    const ptrdiff_t down = (g->gradient ? -1 : 1) * (r1 * g->dilation[1] - g->pad_lo[1]);
+    const int dense = g->stride[1] == 1 && g->stride[2] == 1 && from[2] == to[2];
     ptrdiff_t x0 = begin % to[2], p0 = begin / to[2] / to[1], p1 = begin / to[2] % to[1];
-    for (ptrdiff_t p = begin; p < end; x0 = 0) {
-        const ptrdiff_t x1 = to[2] - x0 < end - p ? to[2] : x0 + (end - p);
+    for (ptrdiff_t p = begin, count; p < end; p += count, x0 = 0) {
         const ptrdiff_t i0 = GCAM_FN(conv_place)(g, 0, p0, r0), i1 = GCAM_FN(conv_place)(g, 1, p1, r1);
-        if (i0 < 0 || i1 < 0) {
-            memset(line + (p - begin), 0, (size_t)(x1 - x0) * sizeof *line);
+        const ptrdiff_t whole = dense && x0 == 0 ? (end - p) / to[2] : 0;
+        const ptrdiff_t rows = whole < to[1] - p1 ? whole : to[1] - p1;
+        count = rows > 0 ? rows * to[2] : to[2] - x0 < end - p ? to[2] - x0 : end - p;
+        if (rows > 0 && i0 >= 0) {
+            GCAM_FN(conv_rows)(source + i0 * from[1] * from[2], from[1], from[2], down, shift, p1, rows,
+                               line + (p - begin));
+        } else if (i0 < 0 || i1 < 0) {
+            memset(line + (p - begin), 0, (size_t)count * sizeof *line);
         } else {
-            GCAM_FN(conv_row)(g, source + (i0 * from[1] + i1) * from[2], from[2], shift, x0, x1, line + (p - begin));
+            GCAM_FN(conv_row)(g, source + (i0 * from[1] + i1) * from[2], from[2], shift, x0, x0 + count,
+                              line + (p - begin));
         }
-        p += x1 - x0;
-        if (++p1 == to[1]) {
+        p1 += rows > 0 ? rows : 1;
+        if (p1 == to[1]) {
             p1 = 0;
             p0++;
         }

@@ -62,8 +62,8 @@ class Trainer:
     --------
     >>> net = gradcam.GraphBuilder()                                                                   # doctest: +SKIP
     >>> x = net.input("image", (None, 1, 28, 28))                                                      # doctest: +SKIP
-    >>> x = net.relu(net.conv(x, np.empty((8, 1, 3, 3)), np.empty(8), padding=1))                      # doctest: +SKIP
-    >>> net.output("scores", net.linear(net.flatten(net.global_average_pool(x)), np.empty((10, 8))))   # doctest: +SKIP
+    >>> x = net.relu(net.conv(x, np.zeros((8, 1, 3, 3)), np.zeros(8), padding=1))                      # doctest: +SKIP
+    >>> net.output("scores", net.linear(net.flatten(net.global_average_pool(x)), np.zeros((10, 8))))   # doctest: +SKIP
     >>> trainer = Trainer(initialise(net.model(), seed=0), "softmax_cross_entropy", Adam(1e-3))        # doctest: +SKIP
     >>> trained = trainer.fit(images, classes, epochs=5)                                               # doctest: +SKIP
     """

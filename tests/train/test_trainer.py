@@ -181,7 +181,7 @@ def test_parameters_are_weights_and_biases():
 )
 def test_initial_weights_have_their_variance(scheme, variance, limit):
     net = gradcam.GraphBuilder()
-    x = net.conv(net.input("x", (None, 10, 3, 3)), np.empty((200, 10, 3, 3), np.float32), np.full(200, 7.0, np.float32), name="conv")
+    x = net.conv(net.input("x", (None, 10, 3, 3)), np.zeros((200, 10, 3, 3), np.float32), np.full(200, 7.0, np.float32), name="conv")
     net.output("y", net.batch_norm(x, *np.full((4, 200), 3.0, np.float32), name="norm"))
     made = initialise(net.model(), scheme, seed=3)._source.initializers
     w = made["conv.weight"]
