@@ -17,6 +17,7 @@ from gradcam.graph.layers import LayerInfo, channel_axes, find_layers, split_tok
 from gradcam.graph.module_paths import child_paths, pattern_of
 from gradcam.graph.passes import cuts_pictures, fold_batchnorm, fuse_gates, is_per_picture, picture_axes
 from gradcam.graph.passes.fold_batchnorm import FoldCache
+from gradcam.graph.passes.pull_row import pull_row
 from gradcam.graph.source import Source
 
 __all__ = ["Forward", "build_forward"]
@@ -44,14 +45,16 @@ class Forward:
         return self.picture_axes is not None
 
     def folded(self, outputs: Sequence[Value], keep: Sequence[Value] = ()) -> Graph:
-        """Graph with other outputs; where `keep` allows it, batch normalisation folded and activations in parts as one function.
+        """Graph with other outputs; where `keep` allows it, with folded batch normalisation, gates as one node, and no unread rows.
 
-        Before differentiation, so that the gradient of such an activation is one node too.
+        Before differentiation, so that what is not computed has no gradient, and that of an activation is one node too.
         """
         graph = Graph(list(self.graph.inputs), list(outputs), list(self.graph.nodes))
         if "fold_batchnorm" not in self.without:
             graph = fold_batchnorm(graph, keep, self.folds)
-        return graph if "gates" in self.without else fuse_gates(graph, keep)
+        if "gates" not in self.without:
+            graph = fuse_gates(graph, keep)
+        return graph if "pull_row" in self.without else pull_row(graph, self.real, [*keep, *outputs])
 
     def layer(self, name: str) -> Value:
         """Value of one layer given by tensor or node name, module path, or a pattern; LayerError lists the nearest three."""

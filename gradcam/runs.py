@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from gradcam.compat import Mode
 from gradcam.graph.explain_graph import Branch, Layer, Scores, explain_graph, full_gradient_graph, gradient_graph, score_graph
 from gradcam.graph.ir import Graph, Value
-from gradcam.graph.passes.pull_row import pull_row
 from gradcam.graph.plan import Plan
 from gradcam.methods.base import Method
 from gradcam.ops import _call
@@ -99,14 +98,10 @@ def _explaining(job: Job) -> tuple[Make, Sequence[Value] | None]:
         # Folding would merge the bias of a batch normalisation into that of a convolution: FullGrad wants both.
         return lambda scores: full_gradient_graph(scores, job.method, job.mode, job.options), None
 
-    keep = [layer.value for layer in job.layers]
-
     def make(scores: Scores) -> tuple[Graph, list[Branch]]:
-        if "pull_row" not in job.session.without:
-            scores.g.graph = pull_row(scores.g.graph, scores.g.real, keep)
         return explain_graph(scores, job.layers, job.method, job.mode, job.options, job.operands, job.keep)
 
-    return make, keep
+    return make, [layer.value for layer in job.layers]
 
 
 def settle(job: Job, rows: Rows) -> list[list[Target]]:

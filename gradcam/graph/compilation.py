@@ -28,8 +28,8 @@ _REWRITES: dict[str, Callable[..., Graph]] = {
 """Passes by name, in the order in which they run; last comes `use_bfloat16`, if the model asks for it."""
 
 PASSES = ("fold_batchnorm", "pull_row", *_REWRITES, "winograd")
-"""What can be left out by name. Before differentiation `gradcam.forward.Forward` folds and joins gates, and `gradcam.runs` pulls rows;
-`blocked` chooses Winograd."""
+"""What can be left out by name. Before differentiation `gradcam.forward.Forward` folds, joins gates
+and pulls rows; `blocked` chooses Winograd."""
 
 
 def compile_plan(

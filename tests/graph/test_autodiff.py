@@ -12,7 +12,7 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.operators import OPERATORS
 
 STEP = 1e-5
-COMPILED = {"FusedConv", "Linear", "ToBlocked", "FromBlocked", "TapSums", "TapProduct", "WeightSums"} | {
+COMPILED = {"FusedConv", "Linear", "ToBlocked", "FromBlocked", "TapSums", "TapProduct", "WeightSums", "Attention"} | {
     name for name in OPERATORS if name.startswith(("Blocked", "Bf16"))
 }
 """Emitted by passes, when all gradients are there."""

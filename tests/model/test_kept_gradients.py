@@ -52,8 +52,10 @@ def test_the_report_is_the_same_without_another_run(name, target, method, option
     plain = model.explain(x, target=target, layer=layer, method=method, batch_size=1, **options)
     want = plain.signs(compare=False)
     kept = model.explain(x, target=target, layer=layer, method=method, batch_size=1, signs=True, **options)
-    np.testing.assert_array_equal(kept.raw, plain.raw)
-    np.testing.assert_array_equal(kept.score, plain.score)
+    # A gradient reads the weights of attention, which one fused node does not give: then other sums are rounded.
+    bound = 1e-5 if name == "tokens" else 0
+    np.testing.assert_allclose(kept.raw, plain.raw, rtol=bound, atol=bound * abs(plain.raw).max())
+    np.testing.assert_allclose(kept.score, plain.score, rtol=bound)
     runs.clear()
     got = kept.signs(compare=False)
     row = kept[1].signs(compare=False)

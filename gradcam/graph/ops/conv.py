@@ -130,7 +130,7 @@ class ConvWeightGrad:
     def lower(node: Node, p: PlanBuilder) -> None:
         x_shape, w_shape = node.input(1).shape, node.outputs[0].shape
         attributes = conv_attributes(x_shape, w_shape, **_geometry(node.attrs), groups=node.attrs["groups"], has_bias=False)
-        p.step("conv_weight_grad", attributes, node.inputs, node.outputs)
+        p.step("conv_weight_grad", attributes, node.inputs, node.outputs, products=products(node.input(0).size, node.outputs[0]))
 
 
 @onnx_form("Conv")

@@ -24,7 +24,9 @@ def fuse_attention(graph: Graph) -> Graph:
     Only where nothing else reads scores and weights: those that are asked for, or that a gradient needs, stay as they
     are. Reshapes, transpositions, slices and factors of q, k and v, and a transposition of the result, become strides.
     """
-    return prune(_Attentions(graph).replaced())
+    attentions = _Attentions(graph)
+    replaced = attentions.replaced()
+    return prune(replaced) if attentions.nodes else graph
 
 
 @dataclass(slots=True)

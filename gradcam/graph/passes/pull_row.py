@@ -21,8 +21,8 @@ def pull_row(graph: Graph, real: np.dtype[Any], keep: Collection[Value] = ()) ->
     """Return the graph with each `Gather` of one constant position taken before the products whose rows are independent.
 
     A head on a class token reads one row of the last block: its linear layers, and the queries of its attention, are
-    then computed for this row alone, and so is their gradient. What must still be computed whole, the layers asked for,
-    is not looked behind.
+    then computed for this row alone, and so is their gradient. What must still be computed whole, the values of `keep`
+    that do not come from the row, is not looked behind.
     """
     g = Builder(real, Graph(list(graph.inputs), list(graph.outputs), []))
     producers = graph.producers()
@@ -43,6 +43,7 @@ def _gathered(g: Builder, node: Node, graph: Graph, producers: dict[Value, Node]
     x, index, axis = node.input(0), node.input(1).data, node.attrs["axis"]
     if index is None or index.size != 1 or x.shape[axis] < 2 or not 0 <= int(index.reshape(())) < x.shape[axis]:
         return None
+    keep = [value for value in keep if node.outputs[0] not in graph.upstream([value])]
     size = len(g.graph.nodes)
     first = _Row(g, producers, frozenset(keep), int(index.reshape(())))
     first.of(x, axis)
