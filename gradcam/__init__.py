@@ -37,7 +37,8 @@ from gradcam.graph.layers import LayerInfo
 from gradcam.graph_builder import GraphBuilder
 from gradcam.localisation import boxes, mask
 from gradcam.methods import list_methods
-from gradcam.model import Model, TensorInfo, load
+from gradcam.loading import load
+from gradcam.model import Model, TensorInfo
 from gradcam.one_liner import explain
 from gradcam.postprocessing import normalize, postprocess
 from gradcam.preprocess import Preprocess

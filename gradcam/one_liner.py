@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.explanation import Explanation
-from gradcam.model import Model, load
+from gradcam.loading import load
+from gradcam.model import Model
 from gradcam.preprocess import Preprocess, open_image
 
 __all__ = ["explain"]

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from gradcam.graph_builder import make_model
 from gradcam.labels import Labels
-from gradcam.model import Model, load
+from gradcam.loading import load
+from gradcam.model import Model
 from gradcam.preprocess import Preprocess
 
 __all__ = ["from_torch", "from_weights"]

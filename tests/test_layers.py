@@ -15,7 +15,7 @@ PACKAGE = ROOT / "gradcam"
 LAYERS = [
     {"__init__", "__main__", "cli"},
     {"one_liner", "reparametrisation", "weights", "train"},
-    {"graph_builder"},
+    {"graph_builder", "loading"},
     {"model"},
     {"explaining"},
     {"smoothing"},

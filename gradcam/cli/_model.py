@@ -19,7 +19,8 @@ from gradcam.errors import require
 from gradcam.explanation import Explanation
 from gradcam.files import refuse_inputs
 from gradcam.graph.source import dims_text
-from gradcam.model import Model, load
+from gradcam.loading import load
+from gradcam.model import Model
 from gradcam.ops.bf16 import PRECISIONS
 from gradcam.preprocess import Preprocess, open_image
 from gradcam.render.montage import pictured

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gradcam.files import write_bytes
-from gradcam.model import load
+from gradcam.loading import load
 from gradcam.preprocess import open_image
 from gradcam.render.figure import Scale, encode_png, panel
 from gradcam.render.signs import sign_cells, signs_peak

@@ -13,7 +13,8 @@ from gradcam.errors import UnsupportedOpError
 from gradcam.graph.layers import LayerInfo
 from gradcam.graph.plan import Plan
 from gradcam.graph.source import dims_text
-from gradcam.model import Model, load
+from gradcam.loading import load
+from gradcam.model import Model
 
 NAME = "info"
 HELP = "print a model's inputs, outputs and layers, its default layer, and what would not run"
