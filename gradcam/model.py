@@ -22,7 +22,7 @@ from gradcam.graph.plan import Plan
 from gradcam.graph.source import Dim, InputSpec, Source, dims_text
 from gradcam.labels import Labels, class_names
 from gradcam.ops import _call
-from gradcam.preprocess import Preprocess
+from gradcam.preprocess import Preprocess, default_preprocess
 from gradcam.session import Session
 
 __all__ = ["Model", "TensorInfo"]
@@ -89,6 +89,20 @@ class Model:
         if self._origin is None:
             raise TypeError("this model was not loaded from a file and cannot be pickled")
         return _reload, (self._origin, self.labels)
+
+    def _derived(self, source: Source, origin: Callable[..., Model] | None) -> Model:
+        """Return a model of another source with the options of this one."""
+        session = self._session
+        new = Model(
+            source,
+            labels=self.labels,
+            max_bytes=session.max_bytes,
+            origin=origin,
+            winograd="winograd" not in session.without,
+            precision=session.precision,
+        )
+        new.preprocess = self.preprocess
+        return new
 
     # What it is ---------------------------------------------------------------------------------------------------
 
@@ -371,20 +385,10 @@ class Model:
         return TensorInfo(name, shape, value.dtype, "vector" if len(value.shape) < 3 else "channels_first")
 
     def _make_preprocess(self) -> Preprocess:
-        """Preprocessing from the metadata, else the default preset for the input's number of channels."""
+        """Preprocessing from the metadata, else the default of the input's shape."""
         if "gradcam.preprocess" in self._source.metadata:
             return Preprocess.from_metadata(self._source.metadata["gradcam.preprocess"])
-        info, value = self.inputs[0], self._session.nominal.graph.inputs[0]
-        if len(value.shape) != 4:
-            return Preprocess.preset("raw", size=(1, 1))
-        channels = value.shape[3 if info.layout == "channels_last" else 1]
-        height, width = value.shape[1:3] if info.layout == "channels_last" else value.shape[2:]
-        return Preprocess.preset(
-            "unit" if channels == 1 else "imagenet",
-            size=(height, width),
-            channels="grey" if channels == 1 else "rgb",
-            layout="NHWC" if info.layout == "channels_last" else "NCHW",
-        )
+        return default_preprocess(self._session.nominal.graph.inputs[0].shape, self.inputs[0].layout == "channels_last")
 
 
 def _reload(origin: Callable[..., Model], labels: dict[int, str]) -> Model:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradcam.errors import ModelFormatError, require
 from gradcam.resampling import resize
 
-__all__ = ["Preprocess", "open_image"]
+__all__ = ["Preprocess", "default_preprocess", "open_image"]
 
 Numbers = float | tuple[float, ...]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -259,3 +259,16 @@ def _pixels(pillow: Any, picture: Any) -> NDArray[np.uint8]:
         white = pillow.new("RGBA", layer.size, "white")
         return np.asarray(pillow.alpha_composite(white, layer).convert("RGB"))
     return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+
+
+def default_preprocess(shape: tuple[int, ...], channels_last: bool) -> Preprocess:
+    """Return the preset for an input of which nothing but the shape is known: by its number of channels."""
+    if len(shape) != 4:
+        return Preprocess.preset("raw", size=(1, 1))
+    channels, (height, width) = (shape[3], shape[1:3]) if channels_last else (shape[1], shape[2:])
+    return Preprocess.preset(
+        "unit" if channels == 1 else "imagenet",
+        size=(height, width),
+        channels="grey" if channels == 1 else "rgb",
+        layout="NHWC" if channels_last else "NCHW",
+    )

@@ -81,11 +81,7 @@ def reparametrise(model: Model, layer: str, shift: ArrayLike | None = None, scal
     shapes = {v.name: v.shape for v in nominal.graph.inputs}
     source = _Walk(model._source, shapes).run(layer, value.name, factor, offset)
     origin = None if model._origin is None else partial(_again, model._origin, layer, shift, scale)
-    session = model._session
-    options: dict[str, Any] = {"winograd": "winograd" not in session.without, "precision": session.precision}
-    new = Model(source, labels=model.labels, max_bytes=session.max_bytes, origin=origin, **options)
-    new.preprocess = model.preprocess
-    return new
+    return model._derived(source, origin)
 
 
 def _again(origin: Callable[..., Model], layer: str, shift: Any, scale: Any, *, labels: dict[int, str]) -> Model:

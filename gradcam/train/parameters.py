@@ -93,15 +93,13 @@ def with_weights(model: Model, weights: Mapping[str, ArrayLike]) -> Model:
 
 def _with_weights(model: Model, weights: Arrays, origin: Callable[..., Model] | None) -> Model:
     checked_names("with_weights", model, weights)
-    source, session = model._source, model._session
+    source = model._source
     for name, array in weights.items():
         if array.shape != source.initializers[name].shape:
             raise ValueError(f"with_weights: '{name}': expected shape {source.initializers[name].shape}, got {array.shape}")
     changed = replace(source, initializers={**source.initializers, **weights}, _constants={})
     again = None if origin is None else partial(_again, origin, weights)
-    new = Model(changed, labels=model.labels, max_bytes=session.max_bytes, origin=again, winograd="winograd" not in session.without)
-    new.preprocess = model.preprocess
-    return new
+    return model._derived(changed, again)
 
 
 def _again(origin: Callable[..., Model], weights: Arrays, *, labels: dict[int, str]) -> Model:

@@ -10,6 +10,7 @@ from model.networks import Weights, model_bytes
 from onnx import helper
 
 import gradcam
+from gradcam.train import with_weights
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def kernels(model):
 @pytest.mark.parametrize("winograd", [True, False])
 def test_models_made_of_a_model_keep_the_choice(content, winograd):
     model = gradcam.load(content, winograd=winograd)
-    others = [pickle.loads(pickle.dumps(model)), gradcam.reparametrise(model, "a", scale=np.full(32, 2.0))]
+    weights = {name: 2 * array for name, array in model._source.initializers.items() if array.ndim == 4}
+    others = [pickle.loads(pickle.dumps(model)), gradcam.reparametrise(model, "a", scale=np.full(32, 2.0)), with_weights(model, weights)]
     for m in (model, *others):
         assert ("blocked_winograd_output" in kernels(m)) == winograd
 
