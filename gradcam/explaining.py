@@ -77,7 +77,7 @@ def explain_rows(session: Session, labels: Labels, function: str, x: Inputs, tar
     for i, (row, column) in enumerate(zip(shown, columns, strict=True)):
         make = partial(_explanation, labels, job, row, column, request)
         explanations.append(make(_raw_maps(job, column)) if passes is None else average(make, passes[i], mode))
-        explanations[-1].warn(function)
+        explanations[-1].warn(function, session.told)
     return explanations
 
 

@@ -173,20 +173,31 @@ class Explanation:
             found["not_unique"] = self.eigen[:, 1] > 0
         return found
 
-    def warn(self, function: str) -> None:
-        """Issue at most one BlankMapWarning and one NonFiniteWarning."""
+    def warn(self, function: str, told: set[tuple[str, str, str]] | None = None) -> None:
+        """Issue at most one BlankMapWarning and one NonFiniteWarning.
+
+        Parameters
+        ----------
+        told : set, optional
+            Layers, methods and targets whose blank maps were explained before: why costs another run of the model.
+        """
         mode = compat_mode(self.compat)
         relu = mode.removes_negative(self.method, self.relu)
         if not len(self) or (self.eigen is None and all(map(plainly_alive, self._raws))):
             return
         found = self.flags
         blank = found["zero"] | (found["all_negative"] | found["constant"]) & relu
-        if blank.any() and (why := self._why_blank(int(np.argmax(blank)))):
+        key = self.layer, self.method, str(self.target[int(np.argmax(blank))])
+        known = told is not None and key in told
+        if blank.any() and told is not None:
+            told.add(key)
+        if blank.any() and not known and (why := self._why_blank(int(np.argmax(blank)))):
             others = int(np.count_nonzero(blank)) - 1
             which = f"image {int(np.argmax(blank))}" + (f" and {others} more" if others else "")
             warnings.warn(f"{function}: blank map of {which}: {why}", BlankMapWarning, stacklevel=4)
             found = found | {name: np.zeros_like(blank) for name in ("zero", "all_negative", "constant")}
-        warn_blank(found, relu=relu, function=function, stacklevel=4)
+        hint = ": an earlier warning and signs() tell why" if known else ""
+        warn_blank(found, relu=relu, function=function, hint=hint, stacklevel=4)
         if np.any(found.get("not_unique", False)):
             text = f"{function}: the two largest singular values agree: the map of '{self.method}' is not unique"
             warnings.warn(text, UserWarning, stacklevel=4)

@@ -202,7 +202,9 @@ def plainly_alive(raw: Floats) -> bool:
     return bool(((high > 0) & (high > low) & (low > -np.inf) & (high < np.inf)).all())
 
 
-def warn_blank(found: Mapping[str, NDArray[Any]], *, relu: bool = True, function: str = "explain", stacklevel: int = 2) -> None:
+def warn_blank(
+    found: Mapping[str, NDArray[Any]], *, relu: bool = True, function: str = "explain", hint: str = "", stacklevel: int = 2
+) -> None:
     """Issue at most one `BlankMapWarning` and one `NonFiniteWarning` for a batch.
 
     Parameters
@@ -213,6 +215,8 @@ def warn_blank(found: Mapping[str, NDArray[Any]], *, relu: bool = True, function
         Whether the finished maps went through ReLU; without it only a zero map is blank.
     function : str
         Name of the public function, for the text.
+    hint : str
+        End of the text about blank maps.
     stacklevel : int
         As in `warnings.warn`, counted from the caller of this function.
     """
@@ -222,7 +226,7 @@ def warn_blank(found: Mapping[str, NDArray[Any]], *, relu: bool = True, function
         causes |= {"nowhere positive (relu=False shows it)": negative, "constant": found["constant"] & ~zero & ~negative}
     texts = [f"{cause} for {_images(images)}" for cause, images in causes.items() if images.any()]
     if texts:
-        warnings.warn(f"{function}: blank map: the raw map is {', '.join(texts)}", BlankMapWarning, stacklevel=stacklevel + 1)
+        warnings.warn(f"{function}: blank map: the raw map is {', '.join(texts)}{hint}", BlankMapWarning, stacklevel=stacklevel + 1)
     if found["nonfinite"].any():
         images = _images(found["nonfinite"] > 0)
         warnings.warn(f"{function}: NaN or infinity in the raw map of {images}", NonFiniteWarning, stacklevel=stacklevel + 1)

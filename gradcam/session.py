@@ -67,6 +67,8 @@ class Session:
         Passes that are left out, of `gradcam.graph.compilation.PASSES`.
     precision : {"float32", "bfloat16"}
         Of what convolutions and linear layers read.
+    told : set
+        Layers, methods and targets of which a warning has said why a map is blank.
     """
 
     def __init__(self, source: Source, max_bytes: int | None, without: Collection[str] = (), precision: str = "float32") -> None:
@@ -74,6 +76,7 @@ class Session:
         self.source, self.max_bytes, self.precision = source, max_bytes, precision
         self.without = frozenset(without)
         self.plans: Cache[Any] = Cache(32)
+        self.told = set[tuple[str, str, str]]()
         self._folds = FoldCache(1024)
         self._packs = PackCache(1024)
         self._forwards: Cache[Forward | None] = Cache(16)

@@ -283,6 +283,25 @@ def test_a_blank_map_warns_with_its_diagnosis():
     assert found.advice in text
 
 
+def test_why_is_told_once_for_a_layer_method_and_target():
+    model = pooled([[-1, -2, -1], [-1, -1, -2]], bias=[5, 5, 5])
+    x = X * np.float32(0.1)
+
+    def text(target, method="gradcam"):
+        with pytest.warns(gradcam.BlankMapWarning) as found:
+            why = model.explain(x, target=target, layer="layer", method=method)
+        assert only(why.signs()[0], "all_negative").text
+        return str(found[0].message)
+
+    told = "explain: blank map of image 0 and 2 more: the map is nowhere positive"
+    again = "explain: blank map: the raw map is nowhere positive (relu=False shows it) for images 0, 1, 2: an earlier warning and signs()"
+    assert text(0).startswith(told)
+    assert text(0).startswith(again)
+    assert text(1).startswith(told)
+    assert text(0, "hirescam").startswith(told)
+    assert text(1).startswith(again)
+
+
 def test_the_first_blank_picture_is_diagnosed():
     x = X.copy() * 0.1
     why = explain(pooled([[-1, -2, -1], [1, 2, 1]], bias=[5, 5, 5]), x, [1, 0, 1], layer="layer")

@@ -1,7 +1,7 @@
 /* Scaled dot-product attention (Vaswani et al. 2017) of many heads, rows of scores in scratch.
  *
- *   y[b][i][c] = sum over t of p[b][i][t] v[b][t][c],   p[b][i] = softmax over t of scale q[b][i] . k[b][t] +
- * bias[b][i][t]
+ *   y[b][i][c] = sum over t of p[b][i][t] v[b][t][c]
+ *   p[b][i] = softmax over t of scale q[b][i] . k[b][t] + bias[b][i][t]
  *
  * The numbers of a row lie together; all else has strides, so that heads are read where they lie: q (*batch, rows,
  * depth), k (*batch, keys, depth), v (*batch, keys, width), bias (*batch, rows, keys) or NULL, y (*batch, rows, width).
