@@ -49,6 +49,7 @@ bench:
 	@echo "Speed beside other libraries, in an environment of its own (the docstring of the script lists what it needs):"
 	@echo "  $(PYTHON) -m venv .venv-bench && .venv-bench/bin/pip install . torch==2.14.1 torchvision==0.29.1 onnx onnxruntime"
 	@echo "  .venv-bench/bin/python ../shared/acceptance/bench_peers.py --networks resnet50 --libraries gradcam,onnxruntime"
+	@echo "  benchmarks/README.md has the commands of all tables: kernels, growth, methods, arrays, training"
 
 build: $(VENV)/installed
 	rm -rf build/lib* dist
