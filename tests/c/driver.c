@@ -206,7 +206,8 @@ test_hostile_attributes(void)
             }
             gcam_operands operands;
             memset(&operands, 0, sizeof operands);
-            const gcam_attributes attributes = {ints, (seed >> 8) % 32, reals, (seed >> 16) % 4, GCAM_F32, {6, 16, 16}};
+            const gcam_attributes attributes = {ints,     (seed >> 8) % 32, reals, (seed >> 16) % 4,
+                                                GCAM_F32, {6, 16, 16},      0};
             const gcam_status status = gcam_kernels[k].init(geom, &attributes, &operands);
             if (status == GCAM_OK && operands.out[0] > (size_t)PTRDIFF_MAX) {
                 check(false, "attributes", gcam_kernels[k].name);
@@ -240,7 +241,7 @@ test_empty_but_huge(void)
         void *geom = gcam_malloc(kernel->geom_bytes);
         gcam_operands operands;
         memset(&operands, 0, sizeof operands);
-        const gcam_attributes attributes = {cases[i].ints, cases[i].count, NULL, 0, GCAM_F32, {6, 16, 16}};
+        const gcam_attributes attributes = {cases[i].ints, cases[i].count, NULL, 0, GCAM_F32, {6, 16, 16}, 1};
         check(kernel->init(geom, &attributes, &operands) == GCAM_E_SIZE, "empty but huge", cases[i].kernel);
         gcam_free(geom);
     }

@@ -73,8 +73,7 @@ get_prepared(void)
         end("no such kernel, level or type");
     }
     gcam_attributes attributes = get_attributes();
-    attributes.dtype = p.dtype;
-    attributes.tile = gcam_isas[p.isa]->tile[p.dtype];
+    gcam_isa_describe(p.isa, p.dtype, &attributes);
     p.geom = allocate(gcam_kernels[p.kernel].geom_bytes);
     p.status = gcam_kernels[p.kernel].init(p.geom, &attributes, &p.operands);
     free_attributes(&attributes);
