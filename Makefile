@@ -115,9 +115,16 @@ $(SAN)/built: $(SAN)/venv $(BUILD_FILES) $(PACKAGE_FILES)
 	GRADCAM_SANITIZE=$(SANITIZERS) CC=$(SAN_CC) $(SAN)/bin/pip install --quiet --no-build-isolation ".[cli,plot,test]"
 	touch $@
 
+# Two halves, each on a core.
+SAN_PYTEST = $(SAN_ENV) $(SAN)/bin/python -X faulthandler -m pytest -x -s -p no:xdist --timeout=600 -m "not slow and not notebook"
+
 sanitize-tests: $(SAN)/built
 	nm $(SAN)/lib/python3*/site-packages/gradcam/_core*.so | grep -q __asan_init
-	$(SAN_ENV) $(SAN)/bin/python -X faulthandler -m pytest tests -x -s -p no:xdist --timeout=600 -m "not slow and not notebook"
+	@mkdir -p build
+	$(SAN_PYTEST) tests/ops >build/sanitize-ops.log 2>&1 & ops=$$!; \
+	$(SAN_PYTEST) tests --ignore=tests/ops; rest=$$?; \
+	wait $$ops || { cat build/sanitize-ops.log; exit 1; }; \
+	tail -n 3 build/sanitize-ops.log; exit $$rest
 
 # The C core without Python: leaks are found here (a stock interpreter leaks too much to look for ours).
 DRIVER := build/driver
