@@ -60,7 +60,7 @@ def draw(axes, networks: list[str], found: dict[str, dict[str, float]]) -> None:
     axes.axvline(1, color=COLOURS[OURS], linewidth=0.8, zorder=0.5)
     axes.set_yticks(range(len(networks)), [NAMES[name] for name in networks])
     axes.set_ylim(len(networks) - 0.4, -0.6)
-    axes.set_xlim(0, 1.18 * axes.get_xlim()[1])
+    axes.set_xlim(0, 1.35 * axes.get_xlim()[1])
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -82,7 +82,7 @@ def main() -> None:
             axes.set_xlabel("time / time of gradcam", fontsize=8)
         handles = {label: handle for axes in axes_of_kind for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         order = [name for name in COLOURS if name in handles]
-        axes_of_kind[-1].legend([handles[name] for name in order], order, fontsize=7, frameon=False, loc="lower right")
+        axes_of_kind[-1].legend([handles[name] for name in order], order, fontsize=7, frameon=False, loc="upper right")
     figure.tight_layout()
     figure.savefig(options.output, metadata={"Date": None} if options.output.suffix == ".svg" else None)
 
