@@ -70,33 +70,19 @@ static GCAM_FN(linear_share) GCAM_FN(linear_share_of)(const gcam_linear_geom *g,
     return share;
 }
 
-/* Blocks [0, blocks) of `rows` rows that are `row` elements apart, as [block][row][GCAM_BLOCK]. */
-static void
-GCAM_FN(linear_gather)(const gcam_linear_geom *g, const real_t *x, ptrdiff_t rows, ptrdiff_t blocks, real_t *place)
+/* `rows` rows of `blocks` blocks of GCAM_BLOCK numbers, from one place to another with other strides of rows and
+ * blocks. */
+GCAM_INLINE void
+GCAM_FN(linear_move)(const real_t *from, ptrdiff_t from_row, ptrdiff_t from_block, real_t *to, ptrdiff_t to_row,
+                     ptrdiff_t to_block, ptrdiff_t rows, ptrdiff_t blocks)
 {
     for (ptrdiff_t i = 0; i < rows; i++) {
         for (ptrdiff_t b = 0; b < blocks; b++) {
-            const real_t *from = x + i * g->k + b * GCAM_BLOCK;
-            real_t *to = place + b * g->line + i * GCAM_BLOCK;
+            const real_t *source = from + i * from_row + b * from_block;
+            real_t *target = to + i * to_row + b * to_block;
 #pragma GCC unroll 8
             for (int v = 0; v < BLOCK_VECTORS; v++) {
-                V(store)(to + v * VLANES, V(load)(from + v * VLANES));
-            }
-        }
-    }
-}
-
-/* The way back for rows of y. */
-static void
-GCAM_FN(linear_scatter)(const gcam_linear_geom *g, const real_t *sums, ptrdiff_t rows, ptrdiff_t blocks, real_t *y)
-{
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        for (ptrdiff_t b = 0; b < blocks; b++) {
-            const real_t *from = sums + b * g->line + i * GCAM_BLOCK;
-            real_t *to = y + i * g->m + b * GCAM_BLOCK;
-#pragma GCC unroll 8
-            for (int v = 0; v < BLOCK_VECTORS; v++) {
-                V(store)(to + v * VLANES, V(load)(from + v * VLANES));
+                V(store)(target + v * VLANES, V(load)(source + v * VLANES));
             }
         }
     }
@@ -146,7 +132,8 @@ GCAM_FN(linear_output)(const gcam_linear_geom *g, const real_t *x, const real_t 
         const ptrdiff_t count = share.row_end - row < g->block_rows ? share.row_end - row : g->block_rows;
         for (ptrdiff_t block = 0; block < blocks; block += g->depth) {
             const ptrdiff_t depth = blocks - block < g->depth ? blocks - block : g->depth;
-            GCAM_FN(linear_gather)(g, x + row * g->k + block * GCAM_BLOCK, count, depth, rows);
+            GCAM_FN(linear_move)(x + row * g->k + block * GCAM_BLOCK, g->k, GCAM_BLOCK, rows, GCAM_BLOCK, g->line,
+                                 count, depth);
             ptrdiff_t whole = share.tile; /* tiles before it are back in rows */
             for (ptrdiff_t tile = share.tile; tile < share.tile_end; tile++) {
                 const ptrdiff_t first = tile * LINEAR_TILE_BLOCKS, m = tile * BLOCKED_CHANNELS;
@@ -171,9 +158,9 @@ GCAM_FN(linear_output)(const gcam_linear_geom *g, const real_t *x, const real_t 
                 }
                 if (part.ends && (tile + 1 - whole == LINEAR_TILES || tile + 1 == share.tile_end)) {
                     const ptrdiff_t begin = whole * LINEAR_TILE_BLOCKS;
-                    GCAM_FN(linear_scatter)
-                    (g, sums + (whole - share.tile) % g->kept * LINEAR_TILE_BLOCKS * g->line, count,
-                     first + left - begin, y + row * g->m + begin * GCAM_BLOCK);
+                    GCAM_FN(linear_move)(sums + (whole - share.tile) % g->kept * LINEAR_TILE_BLOCKS * g->line,
+                                         GCAM_BLOCK, g->line, y + row * g->m + begin * GCAM_BLOCK, g->m, GCAM_BLOCK,
+                                         count, first + left - begin);
                     whole = tile + 1;
                 }
             }
