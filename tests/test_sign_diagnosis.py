@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +18,6 @@ from gradcam.sign_diagnosis import BLANK, SignContext
 from gradcam.sign_report import SignReport
 from gradcam.sign_runs import saturation
 from gradcam.targets import ClassScore, Contrast, Weighted
-
-DATA = Path(str(files("gradcam") / "data"))
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return gradcam.load(DATA / "digits.onnx")
-
-
-@pytest.fixture(scope="module")
-def scene(digits):
-    return digits.preprocess(gradcam.preprocess.open_image(DATA / "scene_1.png"))
-
 
 # --- diagnoses, each from a model
 
