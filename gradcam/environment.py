@@ -192,13 +192,13 @@ def show_versions(file: TextIO | None = None) -> None:
     from gradcam import _core
 
     rows: list[tuple[str, object]] = [
-        ("gradcam", _version("gradcam-native")),
+        ("gradcam", installed_version("gradcam-native")),
         ("compiler", _core.compiler),
         ("flags", _core.flags),
         ("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("platform", platform.platform()),
-        ("NumPy", _version("numpy")),
-        *((name, _version(name)) for name in _OPTIONAL),
+        ("NumPy", installed_version("numpy")),
+        *((name, installed_version(name)) for name in _OPTIONAL),
         *((name.replace("_", " "), ", ".join(value) if isinstance(value, list) else value) for name, value in cpu_info().items()),
         *((name, os.environ[name]) for name in ("OMP_NUM_THREADS", "GRADCAM_ISA") if name in os.environ),
         *(("OpenMP runtime", path) for path in _openmp_runtimes() or ["none found"]),
@@ -207,7 +207,8 @@ def show_versions(file: TextIO | None = None) -> None:
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows), file=file or sys.stdout)
 
 
-def _version(distribution: str) -> str:
+def installed_version(distribution: str) -> str:
+    """Return the version of an installed distribution, or that it is not installed."""
     import importlib.metadata  # it loads a mail parser: not at import
 
     try:

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "gradcam"
 # From top to bottom; a module imports only from its own layer or from layers below it.
 LAYERS = [
     {"__init__", "__main__", "cli"},
+    {"experiments"},
     {"one_liner", "reparametrisation", "weights", "train"},
     {"graph_builder", "loading"},
     {"model"},

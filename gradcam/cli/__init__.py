@@ -8,12 +8,12 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from gradcam.cli import cam, demo, explain, info, signs, versions
+from gradcam.cli import cam, demo, experiment, explain, info, signs, versions
 from gradcam.errors import GradcamError
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, info, explain, signs, cam, versions)
+_COMMANDS = (demo, info, explain, signs, cam, experiment, versions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

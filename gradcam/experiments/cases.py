@@ -1,0 +1,132 @@
+"""Pairs of a picture and a class to explain, and maps of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam.datasets import Scenes
+from gradcam.errors import BlankMapWarning
+from gradcam.explanation import Explanation
+from gradcam.model import Model
+from gradcam.resampling import resize
+from gradcam.targets import ClassScore, Negative
+
+__all__ = ["VARIANTS", "Cases", "absent", "enlarged", "explained", "present", "quadrant_maps", "raw_maps"]
+
+Maps = NDArray[np.floating[Any]]
+
+VARIANTS = {
+    "max(L,0)": lambda maps: np.maximum(maps, 0),
+    "L": lambda maps: maps,
+    "|L|": np.abs,
+    "max(-L,0)": lambda maps: np.maximum(-maps, 0),
+}
+"""What may be shown of a signed map L."""
+
+_CHUNK = 100  # cases of one run
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Pictures with one class each; a picture may come several times.
+
+    Attributes
+    ----------
+    scenes : Scenes
+        The pictures, M of them.
+    picture : ndarray of int64, shape (M,)
+        Number of each picture in the scenes that the cases were taken from.
+    classes : ndarray of int64, shape (M,)
+        What is explained in each.
+    """
+
+    scenes: Scenes
+    picture: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, chosen: slice | NDArray[Any]) -> Cases:
+        """Return some of the cases."""
+        return replace(self, scenes=self.scenes[chosen], picture=self.picture[chosen], classes=self.classes[chosen])
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """Pictures as networks read them, (M, 1, H, W)."""
+        return self.scenes.inputs
+
+    @property
+    def boxes(self) -> NDArray[np.int64]:
+        """Box of each object, (M, 2, 2); zeros where the class is absent."""
+        return self._each(lambda scenes, c: scenes.class_boxes(c))
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """The boxes as masks, (M, H, W); empty where the class is absent."""
+        shape = self.scenes.images.shape
+        rows, columns = np.arange(shape[1]), np.arange(shape[2])
+        down, across = (
+            (line >= b[:, :1]) & (line < b[:, 1:]) for line, b in zip((rows, columns), np.moveaxis(self.boxes, 1, 0), strict=True)
+        )
+        return np.asarray(down[:, :, None] & across[:, None])
+
+    @property
+    def regions(self) -> NDArray[np.bool_]:
+        """`gradcam.datasets.Scenes.regions` of each class, (M, 4, H, W): its object, other objects, distractors, ground."""
+        return self._each(lambda scenes, c: scenes.regions(c))
+
+    def targets(self, sign: int = 1) -> list[Any]:
+        """Score of each class, or its negative."""
+        scores = [ClassScore(int(c)) for c in self.classes]
+        return scores if sign > 0 else [Negative(score) for score in scores]
+
+    def _each(self, function: Any) -> NDArray[Any]:
+        parts = [function(self.scenes[i : i + 1], int(c)) for i, c in enumerate(self.classes)]
+        return np.concatenate(parts)
+
+
+def present(scenes: Scenes) -> Cases:
+    """Every object of every picture."""
+    picture, slot = scenes.objects.T
+    return Cases(scenes[picture], picture, scenes.classes[picture, slot])
+
+
+def absent(scenes: Scenes, seed: int = 0) -> Cases:
+    """One class for each picture that is not in it, drawn at random."""
+    rng = np.random.default_rng(seed)
+    draws = np.where(scenes.labels == 0, rng.random(scenes.labels.shape), -1)
+    return Cases(scenes, np.arange(len(scenes)), draws.argmax(axis=1))
+
+
+def explained(model: Model, cases: Cases, layer: str, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> list[Explanation]:
+    """Explain all cases: the score of each class, or its negative; signed maps, some cases in each explanation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BlankMapWarning)  # blank maps are counted, not told
+        return [
+            model.explain(
+                cases.inputs[i : i + _CHUNK], target=cases.targets(sign)[i : i + _CHUNK], layer=layer, method=method, relu=False, **keywords
+            )
+            for i in range(0, len(cases), _CHUNK)
+        ]
+
+
+def raw_maps(model: Model, cases: Cases, layer: str, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> Maps:
+    """Signed maps at the layer's size, (M, h, w)."""
+    return np.concatenate([e.raw for e in explained(model, cases, layer, method, sign=sign, **keywords)])
+
+
+def quadrant_maps(model: Model, cases: Cases, layer: str, *, sign: int = 1) -> Maps:
+    """Return Q1 to Q4 of Grad-CAM at the layer's size, (M, 4, h, w); they sum to the map. See `gradcam.signs`."""
+    found = explained(model, cases, layer, sign=sign, signs=True)  # signs: their arrays are kept, so that nothing runs twice
+    return np.concatenate([np.stack(e.signs(compare=False).quadrants, axis=1) for e in found])
+
+
+def enlarged(maps: Maps, cases: Cases) -> Maps:
+    """Bring maps to the size of the pictures, as `Explanation.map` does it: after the ReLU, linearly. (M, H, W)."""
+    return resize(maps, cases.scenes.images.shape[1:])

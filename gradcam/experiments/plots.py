@@ -1,0 +1,79 @@
+"""What the figures of the experiments share; matplotlib is imported when something is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcam.errors import require
+from gradcam.experiments.results import Table
+from gradcam.render.signs import signed_picture
+
+__all__ = ["COLOURS", "bars", "grid", "legend", "lines", "show_map", "stacked"]
+
+COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac", "#b35806", "#666666", "#01665e", "#c51b7d")
+"""Colours of series, in their order."""
+
+
+def grid(rows: int, columns: int, *, width: float = 4.0, height: float = 3.0) -> tuple[Any, Any]:
+    """Return a figure without a window, and its axes [rows][columns]."""
+    figure = require("matplotlib.figure", "experiments").Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return figure, axes
+
+
+def bars(ax: Any, table: Table, measures: Sequence[str], rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> None:
+    """Draw one group of bars per row, a bar per measure, with the 95 % interval over the seeds."""
+    width = 0.8 / len(measures)
+    for i, measure in enumerate(measures):
+        means, halves = _numbers(table, measure, rows)
+        places = np.arange(len(rows)) + (i - (len(measures) - 1) / 2) * width
+        ax.bar(places, means, width, yerr=halves, label=measure, color=COLOURS[i % len(COLOURS)], error_kw={"elinewidth": 1})
+    ax.set_xticks(np.arange(len(rows)), labels)
+    ax.axhline(0, color="black", linewidth=0.6)
+
+
+def stacked(ax: Any, table: Table, measures: Sequence[str], rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> None:
+    """Draw one bar per row, the measures on top of each other."""
+    bottom = np.zeros(len(rows))
+    for i, measure in enumerate(measures):
+        means, _ = _numbers(table, measure, rows)
+        ax.bar(np.arange(len(rows)), means, 0.7, bottom=bottom, label=measure, color=COLOURS[i % len(COLOURS)])
+        bottom += np.nan_to_num(means)
+    ax.set_xticks(np.arange(len(rows)), labels)
+
+
+def lines(ax: Any, table: Table, measure: str, rows: Sequence[tuple[str, ...]], x: Sequence[float], *, label: str, number: int) -> None:
+    """Draw a measure against x, one point per row, with the 95 % interval as a band; `number` chooses the colour."""
+    means, halves = _numbers(table, measure, rows)
+    colour = COLOURS[number % len(COLOURS)]
+    ax.plot(x, means, color=colour, label=label, marker="o", markersize=3)
+    ax.fill_between(x, means - halves, means + halves, color=colour, alpha=0.2, linewidth=0)
+
+
+def show_map(ax: Any, map: NDArray[Any], image: NDArray[np.uint8] | None = None, title: str = "", peak: float | None = None) -> None:
+    """Draw a signed map at the picture's size: blue below zero, red above, white at zero; full colour at `peak`, its own by default."""
+    rgb = None if image is None else np.repeat(image[..., None], 3, axis=2)
+    ax.imshow(signed_picture(map, float(np.abs(map).max()) if peak is None else peak, rgb), interpolation="nearest")
+    ax.set_title(title, fontsize=9)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def legend(figure: Any, ax: Any) -> None:
+    """Put one legend of an axis' series above the whole figure."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9)
+
+
+def _numbers(table: Table, measure: str, rows: Sequence[tuple[str, ...]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and half widths of the intervals; a single seed has no width."""
+    found = [table.interval(measure, *row) for row in rows]
+    means = np.array([interval.mean for interval in found], np.float64)
+    return means, np.nan_to_num(np.array([interval.high for interval in found], np.float64) - means)
