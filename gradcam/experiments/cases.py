@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +17,23 @@ from gradcam.model import Model
 from gradcam.resampling import resize
 from gradcam.targets import ClassScore, Negative
 
-__all__ = ["VARIANTS", "Cases", "absent", "enlarged", "explained", "present", "quadrant_maps", "raw_maps"]
+__all__ = [
+    "VARIANTS",
+    "Cases",
+    "Maps",
+    "absent",
+    "centred",
+    "enlarged",
+    "explained",
+    "most_crowded",
+    "present",
+    "quadrant_maps",
+    "raw_maps",
+]
 
 Maps = NDArray[np.floating[Any]]
 
-VARIANTS = {
+VARIANTS: dict[str, Callable[[Maps], Maps]] = {
     "max(L,0)": lambda maps: np.maximum(maps, 0),
     "L": lambda maps: maps,
     "|L|": np.abs,
@@ -97,6 +110,12 @@ def present(scenes: Scenes) -> Cases:
     return Cases(scenes[picture], picture, scenes.classes[picture, slot])
 
 
+def most_crowded(cases: Cases) -> Cases:
+    """Return the cases of the first picture that has the most of them, for figures."""
+    pictures, counts = np.unique(cases.picture, return_counts=True)
+    return cases[cases.picture == pictures[counts.argmax()]]
+
+
 def absent(scenes: Scenes, seed: int = 0) -> Cases:
     """One class for each picture that is not in it, drawn at random."""
     rng = np.random.default_rng(seed)
@@ -104,7 +123,9 @@ def absent(scenes: Scenes, seed: int = 0) -> Cases:
     return Cases(scenes, np.arange(len(scenes)), draws.argmax(axis=1))
 
 
-def explained(model: Model, cases: Cases, layer: str, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> list[Explanation]:
+def explained(
+    model: Model, cases: Cases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any
+) -> list[Explanation]:
     """Explain all cases: the score of each class, or its negative; signed maps, some cases in each explanation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BlankMapWarning)  # blank maps are counted, not told
@@ -116,7 +137,7 @@ def explained(model: Model, cases: Cases, layer: str, method: str = "gradcam", *
         ]
 
 
-def raw_maps(model: Model, cases: Cases, layer: str, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> Maps:
+def raw_maps(model: Model, cases: Cases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> Maps:
     """Signed maps at the layer's size, (M, h, w)."""
     return np.concatenate([e.raw for e in explained(model, cases, layer, method, sign=sign, **keywords)])
 
@@ -125,6 +146,18 @@ def quadrant_maps(model: Model, cases: Cases, layer: str, *, sign: int = 1) -> M
     """Return Q1 to Q4 of Grad-CAM at the layer's size, (M, 4, h, w); they sum to the map. See `gradcam.signs`."""
     found = explained(model, cases, layer, sign=sign, signs=True)  # signs: their arrays are kept, so that nothing runs twice
     return np.concatenate([np.stack(e.signs(compare=False).quadrants, axis=1) for e in found])
+
+
+def centred(maps: Maps) -> Maps:
+    """Subtract each map's mean over the positions: the map of activations that are counted from their own mean in each channel."""
+    return np.asarray(maps - maps.mean(axis=(1, 2), keepdims=True))
+
+
+def maps_and_weights(model: Model, cases: Cases, layer: str, *, sign: int = 1) -> tuple[Maps, Maps]:
+    """Return signed Grad-CAM maps at the layer's size, (M, h, w), and the weights of its channels, (M, C)."""
+    found = explained(model, cases, layer, sign=sign)
+    maps, weights = (np.concatenate([getattr(e, name) for e in found]) for name in ("raw", "weights"))
+    return maps, weights
 
 
 def enlarged(maps: Maps, cases: Cases) -> Maps:

@@ -12,7 +12,7 @@ from gradcam.errors import require
 from gradcam.experiments.results import Table
 from gradcam.render.signs import signed_picture
 
-__all__ = ["COLOURS", "bars", "grid", "legend", "lines", "show_map", "stacked"]
+__all__ = ["COLOURS", "bars", "flat_bars", "grid", "legend", "lines", "show_map", "show_picture", "stacked"]
 
 COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac", "#b35806", "#666666", "#01665e", "#c51b7d")
 """Colours of series, in their order."""
@@ -28,15 +28,30 @@ def grid(rows: int, columns: int, *, width: float = 4.0, height: float = 3.0) ->
     return figure, axes
 
 
-def bars(ax: Any, table: Table, measures: Sequence[str], rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> None:
-    """Draw one group of bars per row, a bar per measure, with the 95 % interval over the seeds."""
-    width = 0.8 / len(measures)
-    for i, measure in enumerate(measures):
+def bars(
+    ax: Any, table: Table, measure: str, series: Sequence[Sequence[tuple[str, ...]]], labels: Sequence[str], names: Sequence[str]
+) -> None:
+    """Draw a measure as groups of bars with the 95 % interval over the seeds.
+
+    Series i, called ``names[i]``, has one row of the table per group; the groups are called `labels`.
+    """
+    width = 0.8 / len(series)
+    for i, (rows, name) in enumerate(zip(series, names, strict=True)):
         means, halves = _numbers(table, measure, rows)
-        places = np.arange(len(rows)) + (i - (len(measures) - 1) / 2) * width
-        ax.bar(places, means, width, yerr=halves, label=measure, color=COLOURS[i % len(COLOURS)], error_kw={"elinewidth": 1})
-    ax.set_xticks(np.arange(len(rows)), labels)
+        places = np.arange(len(rows)) + (i - (len(series) - 1) / 2) * width
+        ax.bar(places, means, width, yerr=halves, label=name, color=COLOURS[i % len(COLOURS)], error_kw={"elinewidth": 1})
+    ax.set_xticks(np.arange(len(labels)), labels)
     ax.axhline(0, color="black", linewidth=0.6)
+
+
+def flat_bars(ax: Any, table: Table, measure: str, rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> None:
+    """Draw a measure as lying bars, one per row from top to bottom, with the 95 % interval over the seeds."""
+    means, halves = _numbers(table, measure, rows)
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(rows))]
+    ax.barh(np.arange(len(rows)), means, 0.7, xerr=halves, color=colours, error_kw={"elinewidth": 1})
+    ax.set_yticks(np.arange(len(rows)), labels)
+    ax.invert_yaxis()
+    ax.axvline(0, color="black", linewidth=0.6)
 
 
 def stacked(ax: Any, table: Table, measures: Sequence[str], rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> None:
@@ -61,6 +76,17 @@ def show_map(ax: Any, map: NDArray[Any], image: NDArray[np.uint8] | None = None,
     """Draw a signed map at the picture's size: blue below zero, red above, white at zero; full colour at `peak`, its own by default."""
     rgb = None if image is None else np.repeat(image[..., None], 3, axis=2)
     ax.imshow(signed_picture(map, float(np.abs(map).max()) if peak is None else peak, rgb), interpolation="nearest")
+    ax.set_title(title, fontsize=9)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def show_picture(ax: Any, image: NDArray[np.uint8], title: str = "", box: NDArray[np.int64] | None = None) -> None:
+    """Draw a picture, and a box ``[[top, bottom], [left, right]]`` in it."""
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    if box is not None:
+        (top, bottom), (left, right) = box - 0.5
+        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=COLOURS[1], linewidth=1)
     ax.set_title(title, fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])

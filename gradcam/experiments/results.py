@@ -71,7 +71,7 @@ class Table:
         ]
         for row in self.rows:
             cells = [written(self.interval(measure, *row), digits) for measure in self.measures]
-            lines.append("| " + " | ".join((*row, *cells)) + " |")
+            lines.append("| " + " | ".join((*(key.replace("|", r"\|") for key in row), *cells)) + " |")
         return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradcam.environment import cpu_info, installed_version
 from gradcam.errors import nearest, require
-from gradcam.experiments import truth_table
+from gradcam.experiments import class_discrimination, label_encoding, training_zero, truth_table
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.results import Result, tabulate
 from gradcam.experiments.study import FULL, Scale, Study
@@ -20,7 +20,9 @@ from gradcam.files import write_bytes
 
 __all__ = ["EXPERIMENTS", "Experiment", "draw", "run", "run_on"]
 
-EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (truth_table,)}
+EXPERIMENTS: dict[str, Experiment] = {
+    module.EXPERIMENT.name: module.EXPERIMENT for module in (truth_table, training_zero, label_encoding, class_discrimination)
+}
 """All experiments by name, in the order of the story."""
 
 
