@@ -17,7 +17,7 @@ C_FILES := $(shell find csrc $(wildcard tests/c) -name '*.[ch]')
 BUILD_FILES := $(shell find csrc -type f) setup.py tools/build_support.py
 PACKAGE_FILES := $(shell find gradcam -type f -not -name '*.so' -not -name '*.pyc')
 
-.PHONY: demo test test-torch extended sanitize sanitize-tests sanitize-driver neon lint format bench build clean
+.PHONY: demo test test-torch extended experiments experiments-quick sanitize sanitize-tests sanitize-driver neon lint format bench build clean
 
 demo: $(VENV)/built
 	$(BIN)/gradcam demo -o demo.png
@@ -33,6 +33,16 @@ test-torch: $(VENV)/built $(VENV)/torch
 EXTENDED ?=
 extended: $(EXT)/built
 	PYTHONSAFEPATH=1 $(EXT)/bin/python -X faulthandler -m pytest tests/extended $(EXTENDED)
+
+# The question of signs, measured: five training seeds, results and figures into docs/experiments, notebooks with their outputs.
+experiments: $(VENV)/built
+	$(BIN)/gradcam experiment all -o docs/experiments --models build/networks
+	$(BIN)/python tools/write_experiments_page.py
+	$(BIN)/python tools/execute_notebooks.py notebooks/experiments/*.ipynb
+
+# The same with one seed and short training: whether all of it runs.
+experiments-quick: $(VENV)/built
+	$(BIN)/gradcam experiment all --quick -o build/experiments-quick
 
 lint: $(VENV)/installed
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)

@@ -6,7 +6,7 @@ tables with 95 % intervals over the seeds, claims that the intervals bear out or
 
 from gradcam.experiments.networks import LAYERS, Design
 from gradcam.experiments.results import Claim, Identity, Record, Result, Table
-from gradcam.experiments.running import EXPERIMENTS, Experiment, draw, run, run_on
+from gradcam.experiments.running import EXPERIMENTS, Experiment, draw, pictures, run, run_on
 from gradcam.experiments.study import FULL, QUICK, Scale, Study
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Study",
     "Table",
     "draw",
+    "pictures",
     "run",
     "run_on",
 ]

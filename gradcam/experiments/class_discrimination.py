@@ -1,4 +1,4 @@
-"""Two classes in one picture: does the map of one tell its object from the other?"""
+"""Two classes in one picture: whether the map of one tells its object from the other."""
 
 from __future__ import annotations
 

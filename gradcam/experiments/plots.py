@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from gradcam.errors import require
 from gradcam.experiments.results import Table
 from gradcam.render.signs import signed_picture
 
-__all__ = ["COLOURS", "bars", "flat_bars", "grid", "legend", "lines", "show_map", "show_picture", "stacked"]
+__all__ = ["COLOURS", "bars", "flat_bars", "grid", "legend", "lines", "png", "show_map", "show_picture", "stacked"]
 
 COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac", "#b35806", "#666666", "#01665e", "#c51b7d")
 """Colours of series, in their order."""
@@ -90,6 +91,13 @@ def show_picture(ax: Any, image: NDArray[np.uint8], title: str = "", box: NDArra
     ax.set_title(title, fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])
+
+
+def png(figure: Any) -> bytes:
+    """Return a figure as a PNG file; the same figure gives the same bytes."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()
 
 
 def legend(figure: Any, ax: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from gradcam.files import write_bytes
 from gradcam.metrics import Interval, mean_interval
 
-__all__ = ["Claim", "Identity", "Record", "Result", "Table", "tabulate"]
+__all__ = ["Claim", "Identity", "Record", "Result", "Table", "markdown_table", "tabulate", "written"]
 
 Scalars = Mapping[str, float]
 
@@ -65,14 +65,14 @@ class Table:
 
     def markdown(self, digits: int = 3) -> str:
         """Return the table as Markdown: mean and 95 % interval of each number."""
-        lines = [
-            "| " + " | ".join((*self.keys, *self.measures)) + " |",
-            "| " + " | ".join(["---"] * (len(self.keys) + len(self.measures))) + " |",
-        ]
-        for row in self.rows:
-            cells = [written(self.interval(measure, *row), digits) for measure in self.measures]
-            lines.append("| " + " | ".join((*(key.replace("|", r"\|") for key in row), *cells)) + " |")
-        return "\n".join(lines)
+        cells = ([*row, *(written(self.interval(measure, *row), digits) for measure in self.measures)] for row in self.rows)
+        return markdown_table((*self.keys, *self.measures), cells)
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; bars in its cells are escaped."""
+    lines = [heads, ["---"] * len(heads), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def written(interval: Interval, digits: int = 3) -> str:
@@ -168,10 +168,14 @@ class Result:
         parts = [f"{self.name}: {self.question}", f"{len(self.seeds)} training seeds; mean ± half width of the 95 % interval"]
         for table in self.tables.values():
             parts += ["", table.caption, "", table.markdown()]
-        verdicts = {True: "holds", False: "DOES NOT HOLD"}
-        parts += ["", *(f"{verdicts[c.holds]}: {c.text}: {written(c.interval)} (n = {c.interval.n})" for c in self.claims)]
-        parts += [f"{verdicts[i.holds]}: {i.text}: largest deviation {i.error:.1e}" for i in self.identities]
-        return "\n".join(parts)
+        return "\n".join([*parts, "", self.verdicts()])
+
+    def verdicts(self) -> str:
+        """Return the claims and identities with what was found, a line each."""
+        word = {True: "holds", False: "DOES NOT HOLD"}
+        lines = [f"{word[c.holds]}: {c.text}: {written(c.interval)} (n = {c.interval.n})" for c in self.claims]
+        lines += [f"{word[i.holds]}: {i.text}: largest deviation {i.error:.0e}" for i in self.identities]
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it; NaN becomes null."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 from collections.abc import Callable
@@ -11,14 +10,14 @@ from pathlib import Path
 
 
 from gradcam.environment import cpu_info, installed_version
-from gradcam.errors import nearest, require
-from gradcam.experiments import class_discrimination, label_encoding, training_zero, truth_table
+from gradcam.errors import nearest
+from gradcam.experiments import class_discrimination, label_encoding, plots, training_zero, truth_table
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.results import Result, tabulate
 from gradcam.experiments.study import FULL, Scale, Study
 from gradcam.files import write_bytes
 
-__all__ = ["EXPERIMENTS", "Experiment", "draw", "run", "run_on"]
+__all__ = ["EXPERIMENTS", "Experiment", "draw", "pictures", "run", "run_on"]
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT for module in (truth_table, training_zero, label_encoding, class_discrimination)
@@ -76,17 +75,17 @@ def _find(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
+def pictures(result: Result, study: Study) -> dict[str, bytes]:
+    """Return the figures of a result by name, as PNG files; examples in them come from the networks of the study."""
+    return {name: plots.png(figure(study, result.tables)) for name, figure in _find(result.name).figures.items()}
+
+
 def draw(result: Result, study: Study, folder: str | os.PathLike[str]) -> list[Path]:
-    """Draw the figures of a result to ``NAME-FIGURE.png`` in a folder, and return the paths."""
-    require("matplotlib", "experiments")
-    experiment = _find(result.name)
+    """Write the figures of a result to ``NAME-FIGURE.png`` in a folder, and return the paths."""
     paths = []
-    for name, figure in experiment.figures.items():
-        path = Path(folder) / f"{experiment.name}-{name}.png"
-        content = io.BytesIO()
-        figure(study, result.tables).savefig(content, format="png", dpi=110)
-        write_bytes(path, content.getvalue())
-        paths.append(path)
+    for name, content in pictures(result, study).items():
+        paths.append(Path(folder) / f"{result.name}-{name}.png")
+        write_bytes(paths[-1], content)
     return paths
 
 
