@@ -30,6 +30,12 @@ def test_models_page_is_that_of_the_results():
     assert module.PAGE.read_text(encoding="utf-8") == module.page(module.results()), "run `python tools/write_models_page.py`"
 
 
+def test_experiments_page_is_that_of_the_results():
+    pytest.importorskip("sklearn")
+    module = tool("write_experiments_page")
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run `python tools/write_experiments_page.py`"
+
+
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]), ids=str)
 def test_links_between_pages_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

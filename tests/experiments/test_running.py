@@ -11,6 +11,8 @@ from gradcam.experiments import EXPERIMENTS, Result, draw, run, run_on
 
 NAMES = list(EXPERIMENTS)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results(untrained):

@@ -9,6 +9,8 @@ import pytest
 
 from gradcam.experiments import QUICK, Design, Study
 
+pytestmark = pytest.mark.slow
+
 TINY = replace(QUICK, training_scenes=64, epochs=1, test_scenes=10)
 
 
