@@ -74,6 +74,13 @@ def test_concat_joins_tensors_and_arrays():
     np.testing.assert_array_equal(y, np.concatenate([np.repeat(normal(1, 2, 9), 2, 0), X3, np.maximum(X3, 0)], 1))
 
 
+def test_flatten_of_all_but_the_batch_is_the_operator_of_that_name():
+    net = GraphBuilder()
+    x = net.input("x", (None, 4, 3, 3))
+    net.output("y", net.concat([net.flatten(x), net.flatten(net.flatten(x, 2))], 1))
+    assert [node.op_type for node in net.source().nodes] == ["Flatten", "Reshape", "Flatten", "Concat", "Identity"]
+
+
 def test_linear_works_on_vectors_and_on_the_last_axis():
     weight, bias = normal(3, 5), normal(3)
     np.testing.assert_allclose(run(X2, "linear", weight, bias), X2 @ weight.T + bias, rtol=1e-13)

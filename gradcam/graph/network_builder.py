@@ -220,6 +220,8 @@ class NetworkBuilder(SourceBuilder):
     def flatten(self, x: str, start_dim: int = 1, *, name: str | None = None) -> str:
         """Merge all axes from `start_dim` on."""
         start = self._axis("flatten", x, start_dim)
+        if start == 1:
+            return self._emit("flatten", "Flatten", name, [x], rank=2, axis=1)
         return self._emit("flatten", "Reshape", name, [x], sizes={"shape": (0,) * start + (-1,)}, rank=start + 1)
 
     def reshape(self, x: str, shape: Sequence[int], *, name: str | None = None) -> str:
