@@ -16,8 +16,8 @@ from gradcam.render.overlay import as_rgb
 from gradcam.render.signs import sign_panel, signed_picture, signs_peak
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
-BEFORE_RELU = "/trunk/conv4/Conv_output_0"
-DIGIT = 6
+BEFORE_RELU = "conv4"
+DIGIT, OTHER = 9, 8
 
 
 def write(name: str, drawn: np.ndarray) -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     shift = (-size * np.sign(alpha)).astype(a.dtype)
     shifted = gradcam.signs(a + shift[None, :, None, None], g)[0]
     print(shifted.describe(0))
-    print(f"constant: predicted {alpha @ shift:.6f}, measured {np.mean(shifted.map - plain.map):.6f}")
+    print(f"shifted by {size:.3g}; constant: predicted {alpha @ shift:.6f}, measured {np.mean(shifted.map - plain.map):.6f}")
     zero = next(d for d in shifted.diagnosis if d.kind == "choice_of_zero").evidence
     peak = max(signs_peak(plain), float(np.abs(shifted.map).max()))
     cells = [
@@ -74,9 +74,9 @@ def main() -> None:
     ]
     write("signs_shift.png", panel([cells], scale=Scale(f"shift adds {alpha @ shift:.3g} everywhere; all on one scale", peak)))
 
-    both = [model.explain(x, target=t, relu=False).signs()[0] for t in (5, DIGIT, gradcam.targets.Contrast(5, DIGIT))]
+    both = [model.explain(x, target=t, relu=False).signs()[0] for t in (OTHER, DIGIT, gradcam.targets.Contrast(OTHER, DIGIT))]
     peak = max(signs_peak(r) for r in both)
-    names = ("class 5", f"class {DIGIT}", f"Contrast(5, {DIGIT})")
+    names = (f"class {OTHER}", f"class {DIGIT}", f"Contrast({OTHER}, {DIGIT})")
     cells = [(f"{name}\nsum {r.masses.sum():+.3g}", over(r.map, peak)) for name, r in zip(names, both, strict=True)]
     write("signs_contrast.png", panel([cells], scale=Scale("all on one scale", peak)))
 

@@ -18,7 +18,8 @@ from gradcam.cli import main
 
 DATA = Path(str(files("gradcam") / "data"))
 MODEL, SCENE, OTHER = str(DATA / "digits.onnx"), str(DATA / "scene_1.png"), str(DATA / "scene_2.png")
-PRESENT = json.loads((DATA / "scenes.json").read_text())["scene_1.png"]["digits"]
+BOXES = json.loads((DATA / "scenes.json").read_text())["scene_1.png"]["boxes"]
+PRESENT = [box["digit"] for box in BOXES]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def test_demo_draws_one_picture(tmp_path, capsys):
 def test_info_lists_layers_and_marks_the_default(capsys):
     assert main(["info", MODEL, "--all", "--plan"]) == 0
     out = capsys.readouterr().out
-    assert "input  image  (1, 1, 64, 64)  float32" in out
+    assert "input  image  (axis0, 1, 64, 64)  float32" in out
     assert sum(line.endswith("<- default") for line in out.splitlines()) == 1
     assert "conv_output" in out
     assert "arena" in out
@@ -86,23 +87,25 @@ def test_explain_one_picture_has_the_documented_name(tmp_path, capsys):
     assert main(["explain", MODEL, SCENE]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "layer /trunk" in captured.err
+    assert "layer relu4" in captured.err
     assert "preprocessing: exactly 64x64" in captured.err
     assert [p.name for p in tmp_path.iterdir()] == ["scene_1.gradcam.png"]
     assert picture_size("scene_1.gradcam.png") == (64, 64)
 
 
 def test_explain_several_pictures_and_targets(tmp_path, capsys):
-    assert main(["explain", MODEL, SCENE, OTHER, "--target", "0", "5", "--method", "layercam", "-o", "out", "--npz", "out", "--json"]) == 0
+    first, last = PRESENT[0], PRESENT[-1]
+    targets = ["--target", str(first), str(last)]
+    assert main(["explain", MODEL, SCENE, OTHER, *targets, "--method", "layercam", "-o", "out", "--npz", "out", "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(Path(r["picture"]).name, r["class"]) for r in records] == [(p, c) for p in ("scene_1.png", "scene_2.png") for c in (0, 5)]
+    pairs = [(picture, digit) for picture in ("scene_1.png", "scene_2.png") for digit in (first, last)]
+    assert [(Path(r["picture"]).name, r["class"]) for r in records] == pairs
     assert all(r["method"] == "layercam" and Path(f).exists() for r in records for f in r["files"])
-    assert sorted(p.name for p in (tmp_path / "out").glob("*.npz")) == [f"scene_{i}.{c}.npz" for i in (1, 2) for c in (0, 5)]
-    with np.load("out/scene_1.0.npz") as arrays:
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.npz")) == [f"scene_{i}.{c}.npz" for i in (1, 2) for c in (first, last)]
+    with np.load(f"out/scene_1.{first}.npz") as arrays:
         assert {"map", "raw", "weights", "score", "target"} <= set(arrays.files)
         assert arrays["map"].shape == (64, 64)
-        boxes = json.loads((DATA / "scenes.json").read_text())["scene_1.png"]["boxes"]
-        box = next(b for b in boxes if b["digit"] == 0)
+        box = BOXES[0]
         row, column = np.unravel_index(int(arrays["map"].argmax()), (64, 64))
         assert box["top"] <= row < box["bottom"]
         assert box["left"] <= column < box["right"]
@@ -125,7 +128,7 @@ def test_a_picture_that_is_none_fails_alone(tmp_path, capsys):
         (["explain", "missing.onnx", SCENE], "missing.onnx"),
         (["explain", MODEL, SCENE, "--target", "eleven"], "no class is called 'eleven'"),
         (["explain", MODEL, SCENE, "--target", "10"], "class 10 does not exist"),
-        (["explain", MODEL, SCENE, "--layer", "/trunk/relu5"], "nearest: 'trunk.relu"),
+        (["explain", MODEL, SCENE, "--layer", "relu9"], "nearest: 'relu"),
         (["explain", MODEL, SCENE, "--method", "magic"], "method: expected one of gradcam"),
         (["explain", MODEL, SCENE, "--compat", "magic"], "compat: expected one of 'paper'"),
         (["info", SCENE], "scene_1.png"),
@@ -197,15 +200,29 @@ def test_ctrl_c_ends_with_130(tmp_path):
     assert not list((tmp_path / "out").glob(".*"))  # nothing half written
 
 
+def exported():
+    """A module of three layers, named by PyTorch's older exporter."""
+    from model.networks import Weights, conv, model_bytes
+
+    weights, names = Weights(), [f"/trunk/conv{i}/Conv" for i in (1, 2, 3)]
+    first, second, last = [f"{name}_output_0" for name in names]
+    nodes = conv(weights, "image", first, (1, 16), 5, strides=[2, 2])
+    nodes += conv(weights, first, second, (16, 16)) + conv(weights, second, last, (16, 4))
+    for node, name in zip(nodes, names, strict=True):
+        node.name = name
+    return model_bytes(nodes, {"image": [1, 1, 64, 64]}, {last: [1, 4, 32, 32]}, weights)
+
+
 def test_info_draws_modules_as_a_tree(tmp_path, capsys):
     from model.networks import vit
 
-    assert main(["info", MODEL]) == 0
+    (tmp_path / "exported.onnx").write_bytes(exported())
+    assert main(["info", "exported.onnx"]) == 0
     lines = capsys.readouterr().out.splitlines()
     trunk = lines.index("  trunk")
     assert lines[trunk - 1] == "layers"
     assert lines[trunk + 1].split() == ["conv1:", "/trunk/conv1/Conv_output_0", "Conv", "(1,", "16,", "32,", "32)"]
-    assert all(line.startswith("    ") for line in lines[trunk + 1 : trunk + 9])
+    assert all(line.startswith("    conv") for line in lines[trunk + 1 : trunk + 4])
     assert not any(line.startswith("alias") for line in lines)
     (tmp_path / "vit.onnx").write_bytes(vit())
     assert main(["info", "vit.onnx"]) == 0
@@ -215,6 +232,7 @@ def test_info_draws_modules_as_a_tree(tmp_path, capsys):
     assert lines.index("  blocks") < lines.index("    1") < lines.index(default)
 
 
-def test_info_lists_every_name(capsys):
-    assert main(["info", MODEL, "--all"]) == 0
+def test_info_lists_every_name(tmp_path, capsys):
+    (tmp_path / "exported.onnx").write_bytes(exported())
+    assert main(["info", "exported.onnx", "--all"]) == 0
     assert "alias  /trunk/conv1/Conv_output_0: /trunk/conv1/Conv, trunk.conv1" in capsys.readouterr().out
