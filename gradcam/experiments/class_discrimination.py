@@ -96,12 +96,12 @@ def _claims(tables: Mapping[str, Table]) -> Iterator[Claim]:
     )
     guided = table.values("swapped", "guided backpropagation, |g|", "input")
     yield Claim.of(
-        "guided backpropagation does not tell them apart as Grad-CAM does (difference in swap rate)",
+        "expected of guided backpropagation: it does not tell them apart as Grad-CAM does (difference in swap rate)",
         guided - values("swapped", grad_cam),
         above=0.1,
     )
     alike = table.values("correlation", "guided backpropagation, |g|", "input")
-    yield Claim.of("guided backpropagation: the maps of two classes are nearly the same (rank correlation)", alike, above=0.7)
+    yield Claim.of("expected of guided backpropagation: the maps of two classes are nearly the same (rank correlation)", alike, above=0.7)
     yield Claim.of(
         "Grad-CAM: the signed maps of two classes in one picture oppose each other (rank correlation)",
         values("correlation", signed),
