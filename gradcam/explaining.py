@@ -32,7 +32,7 @@ __all__ = ["Request", "explain_plan", "explain_rows", "gradient_rows"]
 Labels = Mapping[int, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """The arguments of `Model.explain` besides inputs and targets."""
 
@@ -106,7 +106,7 @@ def _job(
     shown = [_resolve(labels, bound, target, mode) for target in targets]
     layers = _layers(function, bound, request, shown, method)
     keep = request.signs and len(layers) == 1 and method.retarget is None
-    return Job(session, bound, layers, method, mode, num_threads=request.num_threads, keep=keep), shown
+    return Job(session, bound, layers, method, mode, operands=({},) * len(layers), num_threads=request.num_threads, keep=keep), shown
 
 
 def _is_noisy(method: Method) -> bool:
@@ -214,6 +214,8 @@ Parts = Sequence[tuple[Job, Sequence[Sequence[Target]]]]
 
 def _with_options(function: str, job: Job, request: Request) -> Job:
     """Add the method's options and, for each layer, its arrays."""
+    if not request.options and job.method.prepare is None:
+        return job
     plain, arrays = dict(request.options), []
     for layer in job.layers:
         shape = (job.bound.pictures, *layer.shape[1:])
@@ -313,7 +315,8 @@ def _channels_of_input(job: Job, array: NDArray[Any]) -> NDArray[Any]:
     """Move the channels of the explained input, or of its gradient, to axis 1."""
     forward = job.bound.forward
     number = explained_input(forward.graph.inputs, job.layers)
-    return array if number is None else np.moveaxis(array, forward.channel_axis(forward.graph.inputs[number]), 1)
+    axis = 1 if number is None else forward.channel_axis(forward.graph.inputs[number])
+    return array if axis == 1 else np.moveaxis(array, axis, 1)
 
 
 def _explained_as_logit(job: Job, target: Target) -> bool:
@@ -334,12 +337,12 @@ def _explanation(
     layers = [names[x.value].name if x.value in names else x.value.name for x in job.layers]
     several = len(raws) > 1
     seen = _explained_input(job)
-    weights = column.each("weights")
+    weights, score = column.each("weights"), column.first("score")
     return Explanation(
         raw=raws if several else raws[0],
-        weights=(weights or None) if several else next(iter(weights), None),
-        score=column.found.get(("score", 0), np.empty(0, job.bound.forward.real)),
-        target=tuple(t for t in row if t.settled(0) is t),
+        weights=None if not weights else weights if several else weights[0],
+        score=np.empty(0, job.bound.forward.real) if score is None else score,
+        target=tuple([t for t in row if t.settled(0) is t]),
         layer=", ".join(layers) or "all layers",
         method=job.method.name,
         compat=job.mode.name,
@@ -348,9 +351,9 @@ def _explanation(
         aggregate=job.method.aggregate or request.aggregate,
         squeeze=job.bound.squeeze,
         labels=labels,
-        logit=any(_explained_as_logit(job, t) for t in row[:1]),
-        degenerate=next(iter(column.each("degenerate")), None),
-        eigen=next(iter(column.each("eigen")), None),
+        logit=len(row) > 0 and _explained_as_logit(job, row[0]),
+        degenerate=column.first("degenerate"),
+        eigen=column.first("eigen"),
         finished=finished,
         probe=partial(_probe, job, labels, row) if len(job.layers) == 1 else None,
         classes=_classes(job, row),

@@ -181,10 +181,9 @@ class Explanation:
         told : set, optional
             Layers, methods and targets whose blank maps were explained before: why costs another run of the model.
         """
-        mode = compat_mode(self.compat)
-        relu = mode.removes_negative(self.method, self.relu)
         if not len(self) or (self.eigen is None and all(map(plainly_alive, self._raws))):
             return
+        relu = compat_mode(self.compat).removes_negative(self.method, self.relu)
         found = self.flags
         blank = found["zero"] | (found["all_negative"] | found["constant"]) & relu
         key = self.layer, self.method, str(self.target[int(np.argmax(blank))])

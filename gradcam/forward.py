@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcam.cache import Cache
 from gradcam.errors import LayerError, ModelFormatError, nearest
 from gradcam.graph.default_layer import default_layer
 from gradcam.graph.explain_graph import Layer, entering_normaliser
@@ -38,6 +40,7 @@ class Forward:
     picture_axes: dict[Value, int | None] | None
     _default_layers: dict[str | None, Value | None] = field(default_factory=dict)
     _normalised: dict[str | None, bool] = field(default_factory=dict)
+    _matches: Cache[tuple[Value, ...]] = field(default_factory=partial(Cache, 64))
 
     @property
     def per_picture(self) -> bool:
@@ -64,19 +67,23 @@ class Forward:
             raise LayerError(f"layer: expected one layer, '{name}' matches {len(found)}: {names}{', ...' if len(found) > 3 else ''}")
         return found[0]
 
-    def matching(self, name: str) -> list[Value]:
+    def matching(self, name: str) -> tuple[Value, ...]:
         """Value of a name; for a pattern those of all layers of which a name matches, in their order.
 
         In patterns ``*`` and ``?`` stand for anything without ``.`` and ``/``, ``**`` for anything.
         """
         if not isinstance(name, str):
             raise LayerError(f"layer: expected the name of a tensor, node or module, got {type(name).__name__}")
-        wanted = name if name in self.lookup else child_paths(name, self.lookup)
+        return (self.lookup[name],) if name in self.lookup else self._matches.get(name, partial(self._match, name))
+
+    def _match(self, name: str) -> tuple[Value, ...]:
+        """Look for a name that is none of a tensor, node or module."""
+        wanted = child_paths(name, self.lookup)
         if wanted in self.lookup:
-            return [self.lookup[wanted]]
+            return (self.lookup[wanted],)
         pattern = pattern_of(wanted)
         if pattern is not None:
-            found = [v for v, info in self.layers.items() if any(pattern.fullmatch(n) for n in (info.name, *info.aliases))]
+            found = tuple(v for v, info in self.layers.items() if any(pattern.fullmatch(n) for n in (info.name, *info.aliases)))
             if not found:
                 raise LayerError(f"layer: no layer matches '{name}'; `model.layers` lists their names")
             return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, cast
 
 import numpy as np
@@ -198,8 +199,8 @@ def flags(raw: ArrayLike) -> dict[str, NDArray[Any]]:
 def plainly_alive(raw: Floats) -> bool:
     """Whether two numbers per map tell that `flags` has nothing to say: all finite, with a positive maximum above the minimum."""
     maps = raw.reshape(len(raw), -1)
-    high, low = maps.max(1), maps.min(1)
-    return bool(((high > 0) & (high > low) & (low > -np.inf) & (high < np.inf)).all())
+    lows, highs = np.minimum.reduce(maps, axis=1).tolist(), np.maximum.reduce(maps, axis=1).tolist()
+    return all(-inf < low < high < inf and high > 0 for low, high in zip(lows, highs, strict=True))
 
 
 def warn_blank(
@@ -249,8 +250,9 @@ def _check_normalization(function: str, argument: str, mode: str | Percentile) -
 
 def _extremes(maps: Floats, finite: NDArray[np.bool_], axes: tuple[int, ...]) -> tuple[Floats, Floats]:
     """Minimum and maximum over the finite values, with axes kept; inf and -inf where there are none."""
-    low = np.min(maps, axis=axes, where=finite, initial=np.inf, keepdims=True)
-    high = np.max(maps, axis=axes, where=finite, initial=-np.inf, keepdims=True)
+    counted = True if finite.all() else finite  # a mask takes longer than the rest
+    low = np.min(maps, axis=axes, where=counted, initial=np.inf, keepdims=True)
+    high = np.max(maps, axis=axes, where=counted, initial=-np.inf, keepdims=True)
     return low, high
 
 
@@ -262,9 +264,9 @@ def _normalize(maps: Floats, mode: str | Percentile, *, shared: bool = False) ->
     finite = np.isfinite(maps)
     values = np.where(finite, maps, 0).astype(np.float64)
     # A power of two per image changes no quotient, and keeps differences and sums of huge values finite and those of
-    # subnormal values apart from zero.
+    # subnormal values apart from zero; 2^1023 is the largest one.
     _, exponent = np.frexp(np.max(np.abs(values), axis=axes, keepdims=True))
-    values = np.ldexp(values, -exponent)
+    values *= np.ldexp(1.0, np.minimum(-exponent, 1023))
     low, high = _extremes(values, finite, axes)
     shift: Floats = np.zeros(())
     if mode == "minmax":
@@ -279,7 +281,9 @@ def _normalize(maps: Floats, mode: str | Percentile, *, shared: bool = False) ->
         shift, upper = _percentiles(values, finite, axes, float(mode[1]), float(mode[2]))
         scale = upper - shift
     usable = np.isfinite(scale) & (scale != 0)
-    result = np.where(usable, (values - shift) / np.where(usable, scale, 1), 0)
+    values -= shift
+    values /= np.where(usable, scale, 1)
+    result = np.where(usable, values, 0)
     if isinstance(mode, tuple):
         result = np.clip(result, 0, 1)
     with np.errstate(over="ignore"):  # a map that nearly sums to 0 may leave the range of float32

@@ -25,7 +25,7 @@ Rows = Sequence[Sequence[Target]]
 """For each thing that is explained, one target per picture."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """What is computed, on which inputs.
 
@@ -52,38 +52,46 @@ class Job:
 
 @dataclass(slots=True)
 class Column:
-    """Results of one target for all pictures: arrays by what they are and the number of the layer."""
+    """Results of one target for all pictures: arrays by what they are, then by the number of the layer, in its order."""
 
     pictures: int
-    found: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict)
+    found: dict[str, dict[int, NDArray[Any]]] = field(default_factory=dict)
 
-    def put(self, branch: Branch, results: Mapping[Value, NDArray[Any]], group: Sequence[int]) -> None:
-        """Store the results of a group of pictures."""
-        for key, value in branch.named().items():
-            array = results[value]
-            if key not in self.found:
-                self.found[key] = np.zeros((self.pictures, *array.shape[1:]), array.dtype)
-            self.found[key][group] = array
+    def put(self, key: tuple[str, int], array: NDArray[Any], group: Sequence[int]) -> None:
+        """Store a result, which nobody else holds, of a group of pictures."""
+        kind, layer = key
+        arrays = self.found.setdefault(kind, {})
+        if len(group) == len(array) == self.pictures:
+            arrays[layer] = array
+            return
+        if layer not in arrays:
+            arrays[layer] = np.zeros((self.pictures, *array.shape[1:]), array.dtype)
+        arrays[layer][group] = array
 
     def each(self, name: str) -> list[NDArray[Any]]:
         """Arrays of one kind, in the order of the layers."""
-        return [self.found[key] for key in sorted(self.found) if key[0] == name]
+        return list(self.found.get(name, {}).values())
+
+    def first(self, name: str) -> NDArray[Any] | None:
+        """Array of one kind of the first layer, or of none."""
+        return next(iter(self.found.get(name, {}).values()), None)
 
     def choose(self, row: list[Target], pictures: Sequence[int]) -> None:
         """Settle the targets of pictures on the classes that the network chose."""
-        for picture in pictures:
-            if ("index", 0) in self.found:
-                row[picture] = row[picture].settled(int(self.found["index", 0][picture]))
+        chosen = self.first("index")
+        if chosen is not None:
+            for picture in pictures:
+                row[picture] = row[picture].settled(int(chosen[picture]))
 
 
+Names = tuple[tuple[str, int], ...]
 Make = Callable[[Scores], tuple[Graph, list[Branch]]]
 
 
 def run_columns(job: Job, rows: Rows, pictures: Sequence[int], columns: Sequence[Column]) -> None:
     """Compute scores and maps of some pictures and put them in their places."""
-    shapes = tuple((name, array.shape[1:]) for one in job.operands for name, array in one.items())
-    layers = tuple((layer.value, layer.channels, layer.tokens) for layer in job.layers)
-    what = ("explain", layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), shapes, job.keep)
+    shapes = [(name, array.shape[1:]) for one in job.operands for name, array in one.items()]
+    what = ("explain", job.layers, job.method.name, job.mode.name, tuple(sorted(job.options.items())), tuple(shapes), job.keep)
     _run(job, rows, pictures, columns, what, *_explaining(job))
 
 
@@ -139,20 +147,22 @@ def _run(
         groups.setdefault(tuple(row[picture].structure() for row in rows), []).append(picture)
     for structure, group in groups.items():
         key = (what, job.bound.key, structure, _call.isa)
-        plan, branches = job.session.plans.get(key, partial(_compile, job, [row[group[0]] for row in rows], make, keep))
+        plan, names = job.session.plans.get(key, partial(_compile, job, [row[group[0]] for row in rows], make, keep))
         arrays = _arrays(job, rows, group)
-        results = job.session.execute(plan, replace(job.bound, pictures=len(group)), arrays, job.num_threads, held=job.bound.pictures)
-        found = dict(zip(plan.outputs, results, strict=True))
-        for branch, column in zip(branches, columns, strict=True):
-            column.put(branch, found, group)
+        bound = job.bound if len(group) == job.bound.pictures else replace(job.bound, pictures=len(group))
+        results = iter(job.session.execute(plan, bound, arrays, job.num_threads, held=job.bound.pictures))
+        for keys, column in zip(names, columns, strict=True):
+            for key in keys:
+                column.put(key, next(results), group)
 
 
-def _compile(job: Job, targets: Sequence[Target], make: Make, keep: Sequence[Value] | None) -> tuple[Plan, list[Branch]]:
+def _compile(job: Job, targets: Sequence[Target], make: Make, keep: Sequence[Value] | None) -> tuple[Plan, list[Names]]:
+    """Plan of an explanation, and what its results are, branch by branch."""
     forward = job.bound.forward
     outputs = list(forward.outputs.values())
     graph = Graph(list(forward.graph.inputs), outputs, list(forward.graph.nodes)) if keep is None else forward.folded(outputs, keep)
     graph, branches = make(Scores.emit(graph, forward.outputs, targets, job.mode.literal_targets, forward.real))
-    return job.session.compile(graph, forward.real), branches
+    return job.session.compile(graph, forward.real), [tuple(branch.named()) for branch in branches]
 
 
 def _arrays(job: Job, rows: Rows, group: Sequence[int]) -> list[NDArray[Any]]:
@@ -162,7 +172,8 @@ def _arrays(job: Job, rows: Rows, group: Sequence[int]) -> list[NDArray[Any]]:
     for row in rows:
         operands = [row[picture].operands() for picture in group]
         for blocks in zip(*operands, strict=True):
-            arrays.append(_as_input(np.concatenate([np.atleast_1d(b) for b in blocks]), job.bound.forward.real))
+            block = blocks[0] if len(blocks) == 1 else np.concatenate([np.atleast_1d(b) for b in blocks])
+            arrays.append(_as_input(block, job.bound.forward.real))
     arrays += [_as_input(array[group], job.bound.forward.real) for one in job.operands for array in one.values()]
     return arrays
 

@@ -29,7 +29,7 @@ _NOMINAL_SIZES = (224, 256, 299, 512, 128, 96, 64, 32, 28)
 """Tried for symbolic heights and widths when layers are listed before a picture was seen."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bound:
     """Inputs of one call, checked, and the forward graph for their shapes."""
 

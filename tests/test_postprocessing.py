@@ -14,7 +14,7 @@ from maps import ROUNDING, assert_close, random_maps
 from reference import postprocessing as reference
 
 from gradcam.errors import BlankMapWarning, NonFiniteWarning
-from gradcam.postprocessing import flags, normalize, postprocess, warn_blank
+from gradcam.postprocessing import flags, normalize, plainly_alive, postprocess, warn_blank
 from gradcam.resampling import resize
 
 NORMALIZATIONS = ["none", "minmax", "max", "absmax", "sum", ("percentile", 5, 90.0)]
@@ -226,6 +226,18 @@ def test_flags():
     np.testing.assert_array_equal(got["constant"], [0, 1, 1, 1, 1, 1, 0])
     np.testing.assert_array_equal(got["nonfinite"], [0, 0, 0, 0, 0, 2, 3])
     assert all(value.shape == (0,) for value in flags(np.zeros((0, 2))).values())
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        hnp.array_shapes(min_dims=2, max_dims=3, max_side=3),
+        elements=st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 5e-324, 2.0, math.inf, math.nan]),
+    )
+)
+def test_a_map_is_plainly_alive_if_no_flag_is_up(raw):
+    found = flags(raw)
+    assert plainly_alive(raw) == (not found["constant"].any() and not found["nonfinite"].any())
 
 
 def test_one_warning_of_each_kind_per_call():

@@ -210,7 +210,11 @@ def explain_graph(
 
 def explained_input(inputs: Sequence[Value], layers: Sequence[Layer]) -> int | None:
     """Number of the input whose positions are explained: the first with as many axes as the layer; without a layer the first."""
-    return next((i for i, value in enumerate(inputs) if not layers or len(value.shape) == len(layers[0].shape)), None)
+    rank = len(layers[0].shape) if layers else None
+    for number, value in enumerate(inputs):
+        if rank is None or len(value.shape) == rank:
+            return number
+    return None
 
 
 def _guided_gradient(scores: Scores, score: Value, layers: Sequence[Layer], rule: GuidedRule) -> Value:

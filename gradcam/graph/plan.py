@@ -153,6 +153,8 @@ class Plan:
         Scratch memory for one picture.
     weight_bytes : int
         Constants that the steps read, packed where a kernel wants that.
+    result_bytes : int
+        Bytes of the results of one picture.
     """
 
     def __init__(self, graph: Graph, real: np.dtype[Any], packs: PackCache) -> None:
@@ -165,13 +167,9 @@ class Plan:
         self._empty = [(*_blocks(v), v.dtype) for v in layout.own]
         self.arena_bytes = layout.arena_bytes
         self.weight_bytes = layout.weight_bytes
+        self.result_bytes = sum(v.size * v.dtype.itemsize for v in self.outputs)
         self.work = sum(w.size for s in self.steps for w in (*s.reads, *s.writes) if w is not None)
         self._plan = _core.Plan(real.char, _call.isa, layout.arena_bytes, tuple(layout.buffers), tuple(layout.encoded))
-
-    @property
-    def result_bytes(self) -> int:
-        """Bytes of the results of one picture."""
-        return sum(v.size * v.dtype.itemsize for v in self.outputs)
 
     def keep_memory(self) -> None:
         """Hold on to the memory of a run for the next one, for plans that run again and again."""

@@ -40,7 +40,8 @@ class _OfClass(Target):
 
     def resolve(self, labels: Labels, shape: tuple[int, ...]) -> Target:
         """See `Target`."""
-        return replace(self, c=class_index(self.c, labels, _class_count(shape)))
+        index = class_index(self.c, labels, _class_count(shape))
+        return self if type(self.c) is int and self.c == index else replace(self, c=index)
 
     def scores(self, context: TargetContext) -> Value:
         """Emit the scores of all classes."""

@@ -91,6 +91,20 @@ def test_several_targets_keep_a_gradient_each(runs):
     assert len(empty) == 0
 
 
+def test_results_belong_to_one_explanation_alone():
+    model, x = gradcam.load(resnet()), normal((2, 3, 16, 16))
+    first, *others = model.explain_many(x, [0, 0, 3], signs=True)
+    arrays = [[one.raw, one.score, one.weights, *one.measured] for one in (first, *others)]
+    want = [[array.copy() for array in found] for found in arrays[1:]]
+    for array in arrays[0]:
+        array[...] = np.nan
+    for found, copies in zip(arrays[1:], want, strict=True):
+        for array, copy in zip(found, copies, strict=True):
+            np.testing.assert_array_equal(array, copy)
+    again = model.explain(x, target=0, signs=True)
+    np.testing.assert_array_equal(again.raw, others[0].raw)
+
+
 @pytest.mark.parametrize("method", ["gradcam", "eigencam"])
 def test_the_command_line_runs_the_model_once(method, runs, tmp_path, monkeypatch, capsys):
     from gradcam.cli import main

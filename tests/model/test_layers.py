@@ -301,6 +301,8 @@ def test_patterns_are_lists_of_layers():
     assert model.explain(x, target=1, layer=["conv0", "relu?"], relu=False).layer == "conv0, relu0, relu1"
     one = model.explain(x, target=1, layer="*sum1", relu=False)
     assert one.raw.shape == (1, 6, 7)
+    assert model.explain(x.astype(np.float64), target=1, layer="*sum1", relu=False).raw.dtype == np.float64
+    assert model.explain(x, target=1, layer="*sum1", relu=False).raw.tobytes() == one.raw.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -313,8 +315,10 @@ def test_patterns_are_lists_of_layers():
     ],
 )
 def test_patterns_that_match_nothing_or_twice(layer, message):
-    with pytest.raises(gradcam.LayerError, match=message):
-        gradcam.load(modular(True)).explain(normal((1, 2, 6, 7)), target=1, layer=layer)
+    model = gradcam.load(modular(True))
+    for _ in range(2):
+        with pytest.raises(gradcam.LayerError, match=message):
+            model.explain(normal((1, 2, 6, 7)), target=1, layer=layer)
 
 
 def test_one_layer_is_wanted():

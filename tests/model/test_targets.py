@@ -35,6 +35,7 @@ def same(a, b):
 def test_class_by_name_or_index(name, index):
     why = MODEL.explain(X, target=name, relu=False)
     assert why.target == (targets.ClassScore(index),) * 3
+    assert {type(target.c) for target in why.target} == {int}
     assert why.raw.tobytes() == MODEL.explain(X, target=index, relu=False).raw.tobytes()
 
 
