@@ -15,7 +15,8 @@ from gradcam.graph.plan import PackCache, Plan
 __all__ = ["PASSES", "check_passes", "compile_plan", "simplify"]
 
 _REWRITES: dict[str, Callable[..., Graph]] = {
-    "take_row": lambda graph, real, **_: take_row(graph, real),
+    # In bfloat16 the forward product reads rounded weights, and a score is what the forward pass says.
+    "take_row": lambda graph, real, reduced, **_: take_row(graph, real, forward=not reduced),
     "prune": lambda graph, **_: prune(graph),
     "share": lambda graph, **_: share(graph),
     "reduce_early": lambda graph, real, **_: reduce_early(graph, real),

@@ -174,6 +174,49 @@ def test_row_of_a_product_that_is_an_output():
     np.testing.assert_array_equal(execute_indexed(graph, normal((1, 5)), [2])[0], rows[2][None])
 
 
+def scored(bias: str, trans_b: bool = False, real=F64, rows: int = 1):
+    """One class score of y = x W, of b + y or of y + b."""
+    g = Builder(np.dtype(real))
+    x, index = g.input("x", (rows, 37)), g.input("index", (1,), np.dtype(np.int64))
+    y = g.emit("MatMul", x, g.constant(normal((11, 37) if trans_b else (37, 11), 1)), trans_a=False, trans_b=trans_b)
+    b = g.constant(normal((1, 11), 2))
+    y = {"none": y, "left": g.add(b, y), "right": g.add(y, b)}[bias]
+    g.graph.outputs = [g.reshape(g.emit("Gather", g.reshape(y, (rows, 11, 1)), index, axis=1), (rows,))]
+    return g, y
+
+
+@pytest.mark.parametrize("bias", ["none", "left", "right"])
+@pytest.mark.parametrize("trans_b", [False, True])
+@pytest.mark.parametrize("real", ["float32", "float64"])
+@pytest.mark.parametrize("index", [0, 4, 10])
+def test_score_of_one_class_takes_one_row(bias, trans_b, real, index):
+    g, _ = scored(bias, trans_b, real)
+    graph = take_row(prune(g.graph), np.dtype(real))
+    (product,) = (node for node in graph.nodes if node.op == "MatMul" and node.outputs[0] in graph.upstream(graph.outputs))
+    assert product.outputs[0].shape == (1, 1)
+    arrays = [normal((1, 37)).astype(real), np.array([index], np.int64)]
+    (want,), (got,) = (compile_plan(one, np.dtype(real), without=("take_row",)).run(arrays, 1, 1) for one in (g.graph, graph))
+    assert want.any()
+    assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("bias", ["none", "right"])
+@pytest.mark.parametrize("reader", ["output", "function", "second score", "rows", "bfloat16"])
+def test_a_product_that_something_else_reads_is_kept(reader, bias):
+    g, y = scored(bias, rows=2 if reader == "rows" else 1)
+    if reader == "output":
+        g.graph.outputs.append(y)
+    if reader == "function":
+        g.graph.outputs.append(g.unary("Exp", y))
+    if reader == "second score":
+        g.graph.outputs.append(g.emit("Gather", y, g.graph.inputs[1], axis=1))
+    if reader == "rows":  # also where they are picked from together
+        flat = g.reshape(g.emit("MatMul", g.graph.inputs[0], g.constant(normal((37, 11), 1)), trans_a=False, trans_b=False), (22,))
+        g.graph.outputs.append(g.emit("Gather", flat, g.graph.inputs[1], axis=0))
+    graph = prune(g.graph)
+    assert ops(take_row(graph, F64, forward=reader != "bfloat16")) == ops(graph)
+
+
 # --- pruning
 
 
