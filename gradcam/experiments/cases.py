@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradcam.datasets import Scenes
 from gradcam.errors import BlankMapWarning
 from gradcam.explanation import Explanation
+from gradcam.metrics import region_masses
 from gradcam.model import Model
 from gradcam.resampling import resize
 from gradcam.targets import ClassScore, Negative
@@ -23,12 +24,15 @@ __all__ = [
     "Maps",
     "absent",
     "centred",
+    "drawn",
     "enlarged",
     "explained",
     "most_crowded",
     "present",
     "quadrant_maps",
     "raw_maps",
+    "region_numbers",
+    "relative",
 ]
 
 Maps = NDArray[np.floating[Any]]
@@ -82,12 +86,23 @@ class Cases:
     @property
     def masks(self) -> NDArray[np.bool_]:
         """The boxes as masks, (M, H, W); empty where the class is absent."""
-        shape = self.scenes.images.shape
-        rows, columns = np.arange(shape[1]), np.arange(shape[2])
-        down, across = (
-            (line >= b[:, :1]) & (line < b[:, 1:]) for line, b in zip((rows, columns), np.moveaxis(self.boxes, 1, 0), strict=True)
-        )
-        return np.asarray(down[:, :, None] & across[:, None])
+        return drawn(self.boxes, self.scenes.images.shape[1:])
+
+    @property
+    def others(self) -> NDArray[np.bool_]:
+        """Slots of the picture that hold an object of another class, (M, K)."""
+        return np.asarray((self.scenes.classes >= 0) & (self.scenes.classes != self.classes[:, None]))
+
+    @property
+    def several(self) -> NDArray[np.bool_]:
+        """Whether the picture holds an object of another class, (M,)."""
+        return np.asarray(self.others.any(axis=1))
+
+    @property
+    def other_masks(self) -> NDArray[np.bool_]:
+        """Boxes of the objects of other classes as one mask, (M, H, W)."""
+        every = drawn(self.scenes.boxes, self.scenes.images.shape[1:])
+        return np.asarray(np.any(every & self.others[:, :, None, None], axis=1))
 
     @property
     def regions(self) -> NDArray[np.bool_]:
@@ -102,6 +117,13 @@ class Cases:
     def _each(self, function: Any) -> NDArray[Any]:
         parts = [function(self.scenes[i : i + 1], int(c)) for i, c in enumerate(self.classes)]
         return np.concatenate(parts)
+
+
+def drawn(boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Boxes (..., 2, 2) as masks (..., H, W)."""
+    (top, bottom), (left, right) = np.moveaxis(boxes, (-2, -1), (0, 1))[..., None, None]
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
+    return np.asarray((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))
 
 
 def present(scenes: Scenes) -> Cases:
@@ -163,3 +185,36 @@ def maps_and_weights(model: Model, cases: Cases, layer: str, *, sign: int = 1) -
 def enlarged(maps: Maps, cases: Cases) -> Maps:
     """Bring maps to the size of the pictures, as `Explanation.map` does it: after the ReLU, linearly. (M, H, W)."""
     return resize(maps, cases.scenes.images.shape[1:])
+
+
+def region_numbers(maps: Maps, regions: NDArray[np.bool_]) -> list[dict[str, float]]:
+    """Return for each region which part of the positive and of the negative mass lies there, and how dense it is.
+
+    Parameters
+    ----------
+    maps : array, shape (M, H, W)
+        Signed maps at the size of the pictures.
+    regions : ndarray of bool, shape (M, R, H, W)
+
+    Returns
+    -------
+    list of dict
+        Shares are ratios of sums over all cases, so that pictures count by their mass. A density is the share divided by that of maps
+        with the same masses spread evenly over each picture: 1 without preference, NaN where there is no mass or no region.
+    """
+    masses = region_masses(maps, regions)
+    numbers: list[dict[str, float]] = [{"area": float(area)} for area in masses.areas.mean(axis=0)]
+    for name, parts, totals in (
+        ("positive", masses.positive, masses.total_positive),
+        ("negative", masses.negative, masses.total_negative),
+    ):
+        found, even, total = parts.sum(axis=0), (totals[:, None] * masses.areas).sum(axis=0), totals.sum()
+        for r, row in enumerate(numbers):
+            row[f"{name} share"] = float(found[r] / total) if total > 0 else np.nan
+            row[f"{name} density"] = float(found[r] / even[r]) if even[r] > 0 else np.nan
+    return numbers
+
+
+def relative(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Largest difference, relative to the largest value."""
+    return float(np.abs(first - second).max() / np.abs(second).max())

@@ -13,7 +13,7 @@ from gradcam.errors import require
 from gradcam.experiments.results import Table
 from gradcam.render.signs import signed_picture
 
-__all__ = ["COLOURS", "bars", "flat_bars", "grid", "legend", "lines", "png", "show_map", "show_picture", "stacked"]
+__all__ = ["COLOURS", "bars", "flat_bars", "grid", "legend", "lines", "outline", "png", "show_map", "show_picture", "stacked"]
 
 COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac", "#b35806", "#666666", "#01665e", "#c51b7d")
 """Colours of series, in their order."""
@@ -82,12 +82,18 @@ def show_map(ax: Any, map: NDArray[Any], image: NDArray[np.uint8] | None = None,
     ax.set_yticks([])
 
 
+def outline(ax: Any, box: NDArray[np.int64]) -> None:
+    """Draw a box ``[[top, bottom], [left, right]]`` over a picture; an empty one leaves it as it is."""
+    (top, bottom), (left, right) = box - 0.5
+    if bottom > top:
+        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=COLOURS[1], linewidth=1)
+
+
 def show_picture(ax: Any, image: NDArray[np.uint8], title: str = "", box: NDArray[np.int64] | None = None) -> None:
     """Draw a picture, and a box ``[[top, bottom], [left, right]]`` in it."""
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if box is not None:
-        (top, bottom), (left, right) = box - 0.5
-        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=COLOURS[1], linewidth=1)
+        outline(ax, box)
     ax.set_title(title, fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])

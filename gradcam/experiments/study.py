@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradcam.datasets import Scenes, digit_scenes
 from gradcam.datasets.composition import Split
-from gradcam.experiments.cases import Cases, present
+from gradcam.experiments.cases import Cases, absent, present
 from gradcam.experiments.networks import SIZE, Design
 from gradcam.loading import load
 from gradcam.model import Model
@@ -105,6 +105,14 @@ class Study:
         cases = present(self.test)
         scores = self.scores(self.trained(design, seed), self.test.inputs)[cases.picture, cases.classes]
         return cases[design.sign * (scores - design.threshold) > 0]
+
+    def example(self, design: Design, seed: int) -> Cases:
+        """Cases of one picture to be shown: the objects of that in which a network sees most, then a class that it does not hold."""
+        here, missing, seen = present(self.test), absent(self.test), self.seen(design, seed)
+        picture = int(np.bincount((seen if len(seen) else here).picture).argmax())
+        classes = np.append(here.classes[here.picture == picture], missing.classes[picture])
+        pictures = np.full(len(classes), picture)
+        return Cases(self.test[pictures], pictures, classes)
 
     def _find(self, design: Design, seed: int) -> Model:
         if self._folder is None:
