@@ -27,6 +27,7 @@ __all__ = [
     "drawn",
     "enlarged",
     "explained",
+    "maps_and_weights",
     "most_crowded",
     "present",
     "quadrant_maps",

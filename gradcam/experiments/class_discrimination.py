@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import VARIANTS, Cases, Maps, enlarged, most_crowded, present, raw_maps
+from gradcam.experiments.cases import VARIANTS, Cases, Maps, enlarged, most_crowded, present, raw_maps, relative
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.networks import Design
 from gradcam.experiments.results import Claim, Identity, Record, Table
@@ -124,7 +124,7 @@ def _identities(study: Study) -> Iterator[Identity]:
     both = model.explain(cases[first].inputs, target=contrasts, layer="evidence", relu=False).raw
     yield Identity(
         "the map of a contrast of two scores is the difference of their maps",
-        float(np.abs(both - (one - two)).max() / np.abs(one).max()),
+        relative(np.asarray(both), one - two),
         1e-5,
     )
 

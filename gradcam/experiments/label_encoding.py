@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import enlarged, most_crowded, present, raw_maps
+from gradcam.experiments.cases import enlarged, most_crowded, present, raw_maps, relative
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.measures import SIGNS_CAPTION, localisation, signs_of
 from gradcam.experiments.networks import Design, Last
@@ -48,7 +48,7 @@ def _measure(study: Study, seed: int) -> Iterator[Record]:
                 continue
             yield Record("signs", row, signs_of(model, cases, "evidence"))
             for score, sign in SCORES.items():
-                yield Record("maps", (*row, score), localisation(raw_maps(model, cases, "evidence", sign=sign), cases))
+                yield Record("maps", (*row, score), localisation(np.maximum(raw_maps(model, cases, "evidence", sign=sign), 0), cases))
 
 
 def _claims(tables: Mapping[str, Table]) -> Iterator[Claim]:
@@ -78,9 +78,7 @@ def _identities(study: Study) -> Iterator[Identity]:
     for encoding in REVERSED:
         model = study.trained(ENCODINGS[encoding], seed)
         maps, turned = (raw_maps(model, cases, "evidence", sign=sign) for sign in (1, -1))
-        yield Identity(
-            f"{encoding}: the map of -y is the negative of the map of y", float(np.abs(maps + turned).max() / np.abs(maps).max()), 1e-6
-        )
+        yield Identity(f"{encoding}: the map of -y is the negative of the map of y", relative(maps, -turned), 1e-6)
 
 
 def _draw_hits(study: Study, tables: Mapping[str, Table]) -> Any:
@@ -88,7 +86,7 @@ def _draw_hits(study: Study, tables: Mapping[str, Table]) -> Any:
     labels = [encoding.replace(", ", "\n") for encoding in ENCODINGS]
     for ax, last in zip(axes[0], LASTS, strict=True):
         series = [[(encoding, last, score) for encoding in ENCODINGS] for score in SCORES]
-        plots.bars(ax, tables["maps"], "hits", series, labels, [f"max(L,0) of {score}" for score in SCORES])
+        plots.grouped_bars(ax, tables["maps"], "hits", series, labels, [f"max(L,0) of {score}" for score in SCORES])
         ax.set_title(f"the head reads {last}", fontsize=10)
         ax.set_ylabel("maximum in the box", fontsize=9)
     plots.legend(figure, axes[0][0])

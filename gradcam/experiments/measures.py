@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcam.experiments.cases import VARIANTS, Cases, Maps, enlarged, maps_and_weights
+from gradcam.experiments.cases import Cases, Maps, enlarged, maps_and_weights
 from gradcam.metrics import energy_in_region, iou, pointing_game, region_masses
 from gradcam.model import Model
 
@@ -19,17 +19,15 @@ SIGNS_CAPTION = (
 )
 
 
-def localisation(maps: Maps, cases: Cases, variant: str = "max(L,0)") -> dict[str, float]:
+def localisation(maps: Maps, cases: Cases) -> dict[str, float]:
     """Return how well maps find their objects: means over the cases.
 
     Parameters
     ----------
     maps : array, shape (M, h, w)
-        Signed maps at the layer's size.
+        What is shown, at the layer's size.
     cases : Cases
         The objects.
-    variant : str
-        What is shown of the signed map, see `VARIANTS`.
 
     Returns
     -------
@@ -37,13 +35,12 @@ def localisation(maps: Maps, cases: Cases, variant: str = "max(L,0)") -> dict[st
         ``hits``: pointing game, the maximum lies in the box; ``energy``: share of positive mass in the box; ``iou``: of the part above 15 %
         of the maximum with the box, both as boxes; ``blank``: share of maps without a positive value.
     """
-    shown = VARIANTS[variant](maps)
-    large, boxes = enlarged(shown, cases), cases.boxes
+    large, boxes = enlarged(maps, cases), cases.boxes
     return {
         "hits": float(pointing_game(large, boxes, tolerance=0).mean()),
         "energy": float(energy_in_region(large, boxes).mean()),
         "iou": float(iou(large, boxes).mean()),
-        "blank": float((shown.max(axis=(1, 2)) <= 0).mean()),
+        "blank": float((maps.max(axis=(1, 2)) <= 0).mean()),
     }
 
 

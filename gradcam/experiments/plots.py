@@ -13,7 +13,20 @@ from gradcam.errors import require
 from gradcam.experiments.results import Table
 from gradcam.render.signs import signed_picture
 
-__all__ = ["COLOURS", "bars", "flat_bars", "grid", "legend", "lines", "outline", "png", "show_map", "show_picture", "stacked"]
+__all__ = [
+    "COLOURS",
+    "bars",
+    "flat_bars",
+    "grid",
+    "grouped_bars",
+    "legend",
+    "lines",
+    "outline",
+    "png",
+    "show_map",
+    "show_picture",
+    "stacked",
+]
 
 COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac", "#b35806", "#666666", "#01665e", "#c51b7d")
 """Colours of series, in their order."""
@@ -29,17 +42,23 @@ def grid(rows: int, columns: int, *, width: float = 4.0, height: float = 3.0) ->
     return figure, axes
 
 
-def bars(
+def bars(ax: Any, table: Table, measures: Sequence[str], rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> None:
+    """Draw one group of bars per row, called `labels`, a bar per measure, with the 95 % interval over the seeds."""
+    _bars(ax, [_numbers(table, measure, rows) for measure in measures], labels, measures)
+
+
+def grouped_bars(
     ax: Any, table: Table, measure: str, series: Sequence[Sequence[tuple[str, ...]]], labels: Sequence[str], names: Sequence[str]
 ) -> None:
-    """Draw a measure as groups of bars with the 95 % interval over the seeds.
+    """Draw one measure of many rows: series i, called ``names[i]``, has one row per group; the groups are called `labels`."""
+    _bars(ax, [_numbers(table, measure, rows) for rows in series], labels, names)
 
-    Series i, called ``names[i]``, has one row of the table per group; the groups are called `labels`.
-    """
+
+def _bars(ax: Any, series: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], labels: Sequence[str], names: Sequence[str]) -> None:
+    """Draw groups of bars: means and half widths of each series."""
     width = 0.8 / len(series)
-    for i, (rows, name) in enumerate(zip(series, names, strict=True)):
-        means, halves = _numbers(table, measure, rows)
-        places = np.arange(len(rows)) + (i - (len(series) - 1) / 2) * width
+    for i, ((means, halves), name) in enumerate(zip(series, names, strict=True)):
+        places = np.arange(len(means)) + (i - (len(series) - 1) / 2) * width
         ax.bar(places, means, width, yerr=halves, label=name, color=COLOURS[i % len(COLOURS)], error_kw={"elinewidth": 1})
     ax.set_xticks(np.arange(len(labels)), labels)
     ax.axhline(0, color="black", linewidth=0.6)
@@ -82,18 +101,18 @@ def show_map(ax: Any, map: NDArray[Any], image: NDArray[np.uint8] | None = None,
     ax.set_yticks([])
 
 
-def outline(ax: Any, box: NDArray[np.int64]) -> None:
+def outline(ax: Any, box: NDArray[np.int64], colour: str = "black") -> None:
     """Draw a box ``[[top, bottom], [left, right]]`` over a picture; an empty one leaves it as it is."""
     (top, bottom), (left, right) = box - 0.5
     if bottom > top:
-        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=COLOURS[1], linewidth=1)
+        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=colour, linewidth=1)
 
 
 def show_picture(ax: Any, image: NDArray[np.uint8], title: str = "", box: NDArray[np.int64] | None = None) -> None:
     """Draw a picture, and a box ``[[top, bottom], [left, right]]`` in it."""
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if box is not None:
-        outline(ax, box)
+        outline(ax, box, COLOURS[1])
     ax.set_title(title, fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])

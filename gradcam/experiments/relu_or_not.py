@@ -12,29 +12,19 @@ from gradcam.datasets.scenes import REGIONS
 from gradcam.experiments import plots
 from gradcam.experiments.cases import VARIANTS, Cases, Maps, absent, enlarged, raw_maps, region_numbers, relative
 from gradcam.experiments.experiment import Experiment
+from gradcam.experiments.measures import localisation
 from gradcam.experiments.networks import LAYERS, Activation, Design
 from gradcam.experiments.results import Claim, Identity, Record, Table
 from gradcam.experiments.study import Study
-from gradcam.metrics import energy_in_region, iou, pointing_game, region_masses
+from gradcam.metrics import energy_in_region, region_masses
 
-__all__ = ["EXPERIMENT", "balance_numbers", "variant_numbers"]
+__all__ = ["EXPERIMENT", "balance_numbers"]
 
 LAST = LAYERS[-1]
 PLACES: tuple[tuple[Activation, str], ...] = (*(("relu", layer) for layer in LAYERS), ("silu", LAST))
 """Activation functions and layers."""
 
-JUDGED = ("pointing", "energy", "IoU")
-
-
-def variant_numbers(maps: Maps, cases: Cases) -> dict[str, float]:
-    """Judge maps (M, h, w) against the box of the explained object: means over the cases."""
-    pictures = enlarged(maps, cases)
-    return {
-        "pointing": float(pointing_game(pictures, cases.boxes, tolerance=0).mean()),
-        "energy": float(energy_in_region(pictures, cases.boxes).mean()),
-        "IoU": float(iou(pictures, cases.boxes).mean()),
-        "blank": float((maps.max(axis=(1, 2)) <= 0).mean()),
-    }
+JUDGED = ("hits", "energy", "iou")
 
 
 def balance_numbers(maps: Maps) -> dict[str, float]:
@@ -62,7 +52,7 @@ def _measure(study: Study, seed: int) -> Iterator[Record]:
             raw = raw_maps(model, seen, layer)
             for pictures, cases, maps in (("several", seen[several], raw[several]), ("all", seen, raw)):
                 for name, variant in VARIANTS.items():
-                    yield Record("variants", (activation, layer, pictures, name), variant_numbers(variant(maps), cases))
+                    yield Record("variants", (activation, layer, pictures, name), localisation(variant(maps), cases))
             shown.insert(0, ("present", seen[several], raw[several]))
         for state, cases, maps in shown:
             yield Record("balance", (activation, layer, state), balance_numbers(maps))
@@ -84,8 +74,8 @@ def _claims(tables: Mapping[str, Table]) -> Iterator[Claim]:
             f"last layer, several objects: {measure} of max(L,0) is above that of |L|", gain(measure, "max(L,0)", "|L|"), above=0
         )
     yield Claim.of(
-        "last layer, several objects: the ReLU changes at most one hit in a hundred (pointing of max(L,0) - that of L)",
-        gain("pointing", "max(L,0)", "L"),
+        "last layer, several objects: the ReLU changes at most one hit in a hundred (hits of max(L,0) - those of L)",
+        gain("hits", "max(L,0)", "L"),
         above=-0.01,
         below=0.01,
     )

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import centred, enlarged, maps_and_weights, most_crowded, present, raw_maps
+from gradcam.experiments.cases import centred, enlarged, maps_and_weights, most_crowded, present, raw_maps, relative
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.measures import SIGNS_CAPTION, localisation, signs_of
 from gradcam.experiments.networks import Design, Last
@@ -38,7 +38,7 @@ def _measure(study: Study, seed: int) -> Iterator[Record]:
         yield Record("signs", (last,), signs_of(model, cases, "evidence"))
         maps, own = raw_maps(model, cases, "evidence"), raw_maps(model, cases, _tap(last))
         for view, shown in zip(VIEWS, (maps, centred(maps), -maps, own), strict=True):
-            yield Record("maps", (last, view), localisation(shown, cases))
+            yield Record("maps", (last, view), localisation(np.maximum(shown, 0), cases))
 
 
 def _offset(model: Model, study: Study) -> dict[str, float]:
@@ -97,7 +97,7 @@ def _identities(study: Study) -> Iterator[Identity]:
         model = study.trained(Design(last=last), seed)
         maps, weights = maps_and_weights(model, cases, "evidence")
         expected = raw_maps(model, cases, "act4") + (weights.sum(axis=1)[:, None, None] if last == "1-x" else 0)
-        yield Identity(text, float(np.abs(maps - expected).max() / np.abs(maps).max()), 1e-5)
+        yield Identity(text, relative(maps, expected), 1e-5)
 
 
 def _draw_hits(study: Study, tables: Mapping[str, Table]) -> Any:
@@ -105,7 +105,7 @@ def _draw_hits(study: Study, tables: Mapping[str, Table]) -> Any:
     for ax, measure, title in zip(
         axes[0], ("hits", "energy", "blank"), ("maximum in the box", "energy in the box", "blank maps"), strict=True
     ):
-        plots.bars(ax, tables["maps"], measure, [[(last, view) for last in LASTS] for view in VIEWS], LASTS, VIEWS)
+        plots.grouped_bars(ax, tables["maps"], measure, [[(last, view) for last in LASTS] for view in VIEWS], LASTS, VIEWS)
         ax.set_title(title, fontsize=10)
     figure.supxlabel("what the head reads", fontsize=10)
     plots.legend(figure, axes[0][0])

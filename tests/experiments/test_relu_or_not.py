@@ -9,7 +9,8 @@ from gradcam.datasets import Scenes
 from gradcam.datasets.scenes import DISTRACTOR
 from gradcam.experiments import LAYERS, Design
 from gradcam.experiments.cases import VARIANTS, absent, drawn, enlarged, present, raw_maps, region_numbers, relative
-from gradcam.experiments.relu_or_not import balance_numbers, variant_numbers
+from gradcam.experiments.measures import localisation
+from gradcam.experiments.relu_or_not import balance_numbers
 from gradcam.metrics import energy_in_region, region_masses
 
 
@@ -58,18 +59,18 @@ def test_other_objects_are_those_of_other_classes():
 
 # The map's box: around the largest connected part above 15 % of the maximum, which is that of class 1 unless it is below zero.
 @pytest.mark.parametrize(
-    ("shown", "pointing", "energy", "overlap"),
+    ("shown", "hits", "energy", "overlap"),
     [("max(L,0)", 1, 7 / 10, 1), ("L", 1, 7 / 10, 1), ("|L|", 0, 10 / 25, 1), ("max(-L,0)", 0, 3 / 15, 0)],
 )
-def test_variants_by_hand(shown, pointing, energy, overlap):
-    found = variant_numbers(VARIANTS[shown](MAP), present(scenes())[:1])
-    assert found == {"pointing": pointing, "energy": pytest.approx(energy), "IoU": overlap, "blank": 0}
+def test_variants_by_hand(shown, hits, energy, overlap):
+    found = localisation(VARIANTS[shown](MAP), present(scenes())[:1])
+    assert found == {"hits": hits, "energy": pytest.approx(energy), "iou": overlap, "blank": 0}
 
 
 def test_blank_maps_are_counted_before_they_are_enlarged():
     cases = present(scenes())
     maps = np.concatenate([-np.abs(MAP), MAP])
-    blank = {name: variant_numbers(variant(maps), cases)["blank"] for name, variant in VARIANTS.items()}
+    blank = {name: localisation(variant(maps), cases)["blank"] for name, variant in VARIANTS.items()}
     assert blank == {"max(L,0)": 0.5, "L": 0.5, "|L|": 0, "max(-L,0)": 0}
 
 
