@@ -53,7 +53,7 @@ class Arrays:
     """The arrays of one message: each once, so that operands which are one array here are one array there."""
 
     def __init__(self, dtype: str) -> None:
-        self._dtypes = (np.dtype(dtype), np.dtype(np.int64), np.dtype(np.uint16))
+        self._dtypes = (np.dtype(dtype), np.dtype(np.int64), np.dtype(np.uint16), np.dtype(np.uint8))
         self._numbers: dict[tuple[int, int], int] = {}
         self._arrays: list[Array] = []
 

@@ -20,8 +20,8 @@
 
 typedef enum { GCAM_F32, GCAM_F64, GCAM_DTYPES } gcam_dtype;
 
-/* Element kinds of operands: real numbers of the kernel's dtype, 64-bit indices, or bfloat16 in 16 bits. */
-typedef enum { GCAM_REAL, GCAM_INDEX, GCAM_BF16, GCAM_KINDS } gcam_kind;
+/* Element kinds of operands: real numbers of the kernel's dtype, 64-bit indices, bfloat16 in 16 bits, or bytes. */
+typedef enum { GCAM_REAL, GCAM_INDEX, GCAM_BF16, GCAM_BYTE, GCAM_KINDS } gcam_kind;
 
 /* Register tiles: rows x columns of the matrix micro-kernel, output channels of the blocked one. Packed layouts depend
  * on them. */

@@ -63,6 +63,34 @@ gcam_blocked_max_pool_input_grad_init(void *geom, const gcam_attributes *attribu
     return gcam_size_product(g->pool.kernel, GCAM_MAX_SPACE, &taps) && taps <= INT32_MAX ? GCAM_OK : GCAM_E_SIZE;
 }
 
+/* The same, and the bytes of the index. */
+static gcam_status
+index_init(gcam_blocked_pool_geom *g, const gcam_attributes *attributes, gcam_operands *operands, size_t *in,
+           size_t *out, size_t *index)
+{
+    GCAM_TRY(geom_init(g, attributes, in, out, NULL, &operands->scratch_bytes));
+    size_t taps;
+    if (!gcam_size_product(g->pool.kernel, GCAM_MAX_SPACE, &taps) || taps > GCAM_NO_TAP) {
+        return GCAM_E_KERNEL;
+    }
+    const ptrdiff_t shape[] = {g->out.n, g->out.blocks, g->out.h, g->out.w, GCAM_BLOCK};
+    return gcam_size_product(shape, 5, index) ? GCAM_OK : GCAM_E_SIZE;
+}
+
+gcam_status
+gcam_blocked_max_pool_index_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    operands->out_kind[1] = GCAM_BYTE;
+    return index_init(geom, attributes, operands, &operands->in[0], &operands->out[0], &operands->out[1]);
+}
+
+gcam_status
+gcam_blocked_max_pool_index_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    operands->in_kind[0] = GCAM_BYTE;
+    return index_init(geom, attributes, operands, &operands->out[0], &operands->in[1], &operands->in[0]);
+}
+
 gcam_status
 gcam_blocked_average_pool_output_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
 {

@@ -10,7 +10,8 @@
 size_t
 gcam_element_bytes(gcam_dtype dtype, gcam_kind kind)
 {
-    return kind == GCAM_BF16                        ? sizeof(uint16_t)
+    return kind == GCAM_BYTE                        ? sizeof(uint8_t)
+           : kind == GCAM_BF16                      ? sizeof(uint16_t)
            : kind == GCAM_REAL && dtype == GCAM_F32 ? sizeof(float)
                                                     : sizeof(double);
 }

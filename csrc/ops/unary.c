@@ -33,3 +33,35 @@ gcam_unary_input_grad_init(void *geom, const gcam_attributes *attributes, gcam_o
     operands->in[0] = operands->in[1] = operands->out[0] = (size_t)g->count;
     return GCAM_OK;
 }
+
+/* Checks the function and returns the bytes of one bit per element. */
+static gcam_status
+bits_init(gcam_unary_geom *g, const gcam_attributes *attributes, size_t *bytes)
+{
+    GCAM_TRY(geom_init(g, attributes));
+    if (g->op != GCAM_UNARY_RELU && g->op != GCAM_UNARY_CLIP) {
+        return GCAM_E_CODE;
+    }
+    *bytes = ((size_t)g->count / GCAM_BITS + (g->count % GCAM_BITS != 0)) * (GCAM_BITS / 8);
+    return GCAM_OK;
+}
+
+gcam_status
+gcam_unary_slope_bits_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_unary_geom *g = geom;
+    GCAM_TRY(bits_init(g, attributes, &operands->out[0]));
+    operands->in[0] = (size_t)g->count;
+    operands->out_kind[0] = GCAM_BYTE;
+    return GCAM_OK;
+}
+
+gcam_status
+gcam_unary_bits_grad_init(void *geom, const gcam_attributes *attributes, gcam_operands *operands)
+{
+    gcam_unary_geom *g = geom;
+    GCAM_TRY(bits_init(g, attributes, &operands->in[0]));
+    operands->in[1] = operands->out[0] = (size_t)g->count;
+    operands->in_kind[0] = GCAM_BYTE;
+    return GCAM_OK;
+}

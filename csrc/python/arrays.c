@@ -108,7 +108,7 @@ pygcam_array(PyObject *object, gcam_dtype dtype, gcam_kind kind, int writes, con
     }
     PyArrayObject *array = (PyArrayObject *)object;
     const int real = dtype == GCAM_F32 ? NPY_FLOAT : NPY_DOUBLE;
-    const int type = kind == GCAM_INDEX ? NPY_INT64 : kind == GCAM_BF16 ? NPY_UINT16 : real;
+    const int types[GCAM_KINDS] = {real, NPY_INT64, NPY_UINT16, NPY_UINT8}, type = types[kind];
     if (!PyArray_EquivTypenums(PyArray_TYPE(array), type) || !PyArray_ISNOTSWAPPED(array)) {
         PyErr_Format(PyExc_TypeError, "%s: expected native arrays of the kernel's type", argument);
         return -1;

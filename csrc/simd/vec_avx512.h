@@ -1,6 +1,7 @@
 /* AVX-512 F, VL, DQ and BW: 64-byte vectors; AVX512_BF16 in the two functions that need it and only run where it is. */
 #define GCAM_VEC_BYTES 64
 #define GCAM_VEC_LIMITS
+#define GCAM_VEC_NARROW
 #include "simd/vec.h"
 
 GCAM_INLINE gcam_vec_f32
@@ -19,6 +20,42 @@ GCAM_INLINE gcam_vec_f64
 gcam_widen_f32(const float *p)
 {
     return (gcam_vec_f64)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+
+GCAM_INLINE uint32_t
+gcam_bits_f32(gcam_mask_f32 m)
+{
+    return (uint32_t)_mm512_movepi32_mask((__m512i)m);
+}
+
+GCAM_INLINE uint32_t
+gcam_bits_f64(gcam_mask_f64 m)
+{
+    return (uint32_t)_mm512_movepi64_mask((__m512i)m);
+}
+
+GCAM_INLINE gcam_mask_f32
+gcam_load_bytes_f32(const uint8_t *p)
+{
+    return (gcam_mask_f32)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
+GCAM_INLINE gcam_mask_f64
+gcam_load_bytes_f64(const uint8_t *p)
+{
+    return (gcam_mask_f64)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
+}
+
+GCAM_INLINE void
+gcam_store_bytes_f32(uint8_t *p, gcam_mask_f32 m)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)m));
+}
+
+GCAM_INLINE void
+gcam_store_bytes_f64(uint8_t *p, gcam_mask_f64 m)
+{
+    _mm_storel_epi64((__m128i *)p, _mm512_cvtepi64_epi8((__m512i)m));
 }
 
 /* The second operand is the result where either is NaN or both are zeros. */

@@ -18,11 +18,12 @@ from gradcam.graph.operators import OPERATORS
 from gradcam.ops import _call
 from gradcam.ops._call import Attributes
 from gradcam.ops.bf16 import BFLOAT16
+from gradcam.ops.unary import BYTE
 
 __all__ = ["PackCache", "Plan", "PlanBuilder"]
 
 ARENA, CONSTANT, INPUT, OUTPUT = range(4)
-REAL, INDEX, BF16 = range(3)
+REAL, INDEX, BF16, BYTES = range(4)
 SERIAL_ELEMENTS = 1 << 16
 """Plans that move fewer elements than this stay on one thread."""
 SERIAL_STEP = 1 << 12
@@ -234,7 +235,7 @@ def _blocks(value: Value) -> tuple[int, Shape]:
 
 
 def _kind(value: Value) -> int:
-    return REAL if value.is_real else BF16 if value.dtype == BFLOAT16 else INDEX
+    return REAL if value.is_real else BF16 if value.dtype == BFLOAT16 else BYTES if value.dtype == BYTE else INDEX
 
 
 class _Layout:
@@ -308,7 +309,7 @@ class _Layout:
     def _place(self) -> None:
         """Place everything else in the arena by the time it lives."""
         blocks: dict[Value, Block] = {}
-        itemsizes = (self.builder.real.itemsize, 8, 2)
+        itemsizes = (self.builder.real.itemsize, 8, 2, 1)
         for i, step in enumerate(self.builder.steps):
             for value in (*step.writes, *(v for v in step.reads if v is not None)):
                 owner = self.owner(value)

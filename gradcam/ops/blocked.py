@@ -11,6 +11,7 @@ from gradcam.ops.unary import UNARY
 
 __all__ = [
     "BLOCK",
+    "MOST_TAPS",
     "Blocked",
     "Window",
     "conv_attributes",
@@ -19,6 +20,7 @@ __all__ = [
     "depthwise_grad_attributes",
     "epilogue",
     "function_code",
+    "index_shape",
     "max_pool_grad_attributes",
     "pool_attributes",
     "scale_attributes",
@@ -31,6 +33,9 @@ __all__ = [
 
 BLOCK = 16
 """Channels that lie together."""
+
+MOST_TAPS = 255
+"""Of a window whose maximum is remembered in a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,11 @@ def stem_attributes(
 def pool_attributes(x: Blocked, y: Blocked, window: Window, *, ceil_mode: bool = False, count_include_pad: bool = False) -> Attributes:
     """Attributes of the kernels of `csrc/blocked/pool.h` except `blocked_max_pool_input_grad` (gradients: x is dx, y is dy)."""
     return Attributes((*x.ints, *y.ints, *_plain_pool(x, window, ceil_mode, count_include_pad)))
+
+
+def index_shape(y: Blocked) -> tuple[int, ...]:
+    """Shape of the bytes that say where the maxima of a pool lie: one per element of y, without its border."""
+    return Blocked(y.n, y.c, y.h, y.w).shape
 
 
 def max_pool_grad_attributes(x: Blocked, dy: Blocked, dx: Blocked, window: Window, *, ceil_mode: bool = False) -> Attributes:

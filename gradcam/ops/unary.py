@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from gradcam.ops._call import Attributes, array, call
 
 __all__ = [
+    "BYTE",
+    "SLOPE_IS_0_OR_1",
     "UNARY",
     "abs",
+    "bits_shape",
     "clip",
     "elu",
     "erf",
@@ -76,9 +79,20 @@ _NAMES = (
 UNARY: dict[str, int] = {name: code for code, name in enumerate(_NAMES)}
 """Operator codes of the unary kernels."""
 
+BYTE = np.dtype([("byte", np.uint8)])
+"""Type of values that lie in bytes and are no numbers to compute with; arrays hold them as uint8."""
+
+SLOPE_IS_0_OR_1 = ("Relu", "Clip")
+"""Functions that ``unary_slope_bits`` knows."""
+
+
+def bits_shape(count: int) -> tuple[int, ...]:
+    """Shape of the bytes that hold one bit for each of `count` elements (`csrc/ops/unary.h`)."""
+    return (-(-count // 16) * 2,)
+
 
 def unary_attributes(op: str, count: int, alpha: float = 0.0, beta: float = 0.0) -> Attributes:
-    """Return the attributes of ``unary_output`` and ``unary_input_grad`` for `count` elements.
+    """Return the attributes of the unary kernels for `count` elements.
 
     `op` is a key of `UNARY`. `alpha` and `beta` are: the slope for negative values and nothing (LeakyRelu), the bounds (Clip), scale
     and shift (HardSigmoid and Affine), the negative limit with its sign changed and nothing (Elu), the threshold and
@@ -105,7 +119,7 @@ def unary_input_grad(op: str, x: object, dy: object, *, alpha: float = 0.0, beta
     op : str
         A key of `UNARY`, for example ``"Relu"``.
     x : array_like
-        What f was applied to, float32 or float64. For Relu it may be the output instead.
+        What f was applied to, float32 or float64. For Relu and Clip it may be the output instead.
     dy : array_like
         Gradient of the output, of the shape and dtype of `x`.
     alpha, beta : float

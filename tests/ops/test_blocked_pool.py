@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ops import blocks
+from seeds import seeds
 
 from gradcam import _core
-from gradcam.ops import pool
-from gradcam.ops.blocked import Blocked, Window, max_pool_grad_attributes, pool_attributes
+from gradcam.ops import _call, pool
+from gradcam.ops.blocked import MOST_TAPS, Blocked, Window, index_shape, max_pool_grad_attributes, pool_attributes
 
 DTYPES = ["float32", "float64"]
 
@@ -90,6 +91,92 @@ def test_max_pool_gradient_is_the_plain_one(isa, case, dtype):
     np.testing.assert_array_equal(blocks.from_blocked(dx, dx_tensor), expected)
 
 
+def first_maxima(x, y_shape, window):
+    """Tap of the first maximum of each window in scan order, a NaN as the maximum; 255 for a window without a cell."""
+    found = np.full(y_shape, 255)
+    for n, c, oh, ow in np.ndindex(*y_shape):
+        largest = None
+        for tap, (th, tw) in enumerate(np.ndindex(*window.kernel)):
+            h, w = (
+                o * s - p + t * d for o, s, p, t, d in zip((oh, ow), window.stride, window.pad_lo, (th, tw), window.dilation, strict=True)
+            )
+            if not (0 <= h < x.shape[2] and 0 <= w < x.shape[3]):
+                continue
+            value = x[n, c, h, w]
+            if largest is None or value > largest or (np.isnan(value) and not np.isnan(largest)):
+                largest, found[n, c, oh, ow] = value, tap
+    return found
+
+
+def by_index(x, dy, x_tensor, y_tensor, dx_tensor, window, ceil_mode, workers):
+    """Result, indices and gradient of the kernels that remember where the maxima lie, all blocked."""
+    dtype = x.dtype
+    y, index, dx = np.full(y_tensor.shape, 7, dtype), np.full(index_shape(y_tensor), 77, np.uint8), np.full(dx_tensor.shape, 7, dtype)
+    for kernel, tensor, inputs, outputs in (
+        ("blocked_max_pool_index", x_tensor, (blocks.to_blocked(x, x_tensor, spare=4),), (y, index)),
+        ("blocked_max_pool_index_grad", dx_tensor, (index, blocks.to_blocked(dy, y_tensor, spare=4)), (dx,)),
+    ):
+        ints = pool_attributes(tensor, y_tensor, window, ceil_mode=ceil_mode).ints
+        _core.call(kernel, _call.isa, dtype.char, ints, (), inputs, outputs, workers)
+    return y, index, dx
+
+
+def check_index(shape, window, ceil_mode, dtype, borders, seed=0):
+    """Both kernels against the plain pool, its gradient and loops: the same bits, for 1 to 4 workers."""
+    x = steps(shape, dtype, seed)
+    x.flat[:: x.size // 7 + 1] = np.nan
+    x[:, 1 % shape[1]] = -np.inf
+    expected = pool.max_pool(x, window.kernel, **options(window, ceil_mode))
+    dy = blocks.random(expected.shape, dtype, 1)
+    dy.flat[:: dy.size // 5 + 1] = -0.0
+    tensors = Blocked(*shape, *borders[0]), Blocked(*dy.shape, *borders[1]), Blocked(*shape, *borders[2])
+    first = by_index(x, dy, *tensors, window, ceil_mode, 1)
+    np.testing.assert_array_equal(blocks.from_blocked(first[0], tensors[1]), expected)
+    index = blocks.from_blocked(first[1], Blocked(*dy.shape))
+    np.testing.assert_array_equal(index, first_maxima(x, dy.shape, window))
+    dx = np.ascontiguousarray(blocks.from_blocked(first[2], tensors[2]))
+    want = pool.max_pool_input_grad(x, dy, window.kernel, **options(window, ceil_mode))
+    np.testing.assert_array_equal(dx.view(np.uint8), want.view(np.uint8))
+    for workers in (2, 3, 4):
+        for a, b in zip(by_index(x, dy, *tensors, window, ceil_mode, workers), first, strict=True):
+            np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_max_pool_by_index_is_the_plain_one(isa, case, dtype):
+    *shape, window, ceil_mode = case
+    check_index(shape, window, ceil_mode, dtype, ((1, 2, 0, 3), (2, 0, 1, 1), (0, 1, 2, 0)))
+
+
+@pytest.mark.parametrize("seed", seeds(25))
+def test_max_pool_by_index_is_the_plain_one_for_any_windows(isa, seed):
+    rng = np.random.default_rng(seed)
+    while True:
+        kernel, stride, dilation = (tuple(int(v) for v in rng.integers(1, high, 2)) for high in (5, 4, 3))
+        extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+        lo, hi = (tuple(int(rng.integers(0, e)) for e in extent) for _ in range(2))
+        size = [int(v) for v in rng.integers(1, 12, 2)]
+        if all(s + a + b >= e for s, a, b, e in zip(size, lo, hi, extent, strict=True)):
+            break
+    borders = rng.integers(0, 3, (3, 4)).tolist()
+    shape = [int(rng.integers(1, 3)), int(rng.integers(1, 40)), *size]
+    check_index(shape, Window(kernel, stride, lo, hi, dilation), bool(rng.integers(2)), DTYPES[seed % 2], borders, seed)
+
+
+def test_a_byte_counts_no_more_than_its_taps():
+    x = Blocked(1, 16, 40, 40)
+    for window, fits in ((Window((15, 17)), True), (Window((16, 16)), False)):
+        y = Blocked(1, 16, *(41 - k for k in window.kernel))
+        assert (np.prod(window.kernel) <= MOST_TAPS) == fits
+        for kernel in ("blocked_max_pool_index", "blocked_max_pool_index_grad"):
+            if fits:
+                _core.operands(kernel, "scalar", "f", pool_attributes(x, y, window).ints, ())
+                continue
+            with pytest.raises(ValueError, match="kernel"):
+                _core.operands(kernel, "scalar", "f", pool_attributes(x, y, window).ints, ())
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count_include_pad", [False, True])
@@ -124,7 +211,13 @@ X, Y, WINDOW = Blocked(1, 16, 8, 8), Blocked(1, 16, 4, 4), Window((3, 3), (2, 2)
 )
 def test_what_does_not_fit_is_refused(changes, argument):
     ints = pool_attributes(**{"x": X, "y": Y, "window": WINDOW, **changes}).ints
-    for kernel in ("blocked_max_pool_output", "blocked_average_pool_output", "blocked_average_pool_input_grad"):
+    for kernel in (
+        "blocked_max_pool_output",
+        "blocked_max_pool_index",
+        "blocked_max_pool_index_grad",
+        "blocked_average_pool_output",
+        "blocked_average_pool_input_grad",
+    ):
         with pytest.raises(ValueError, match=argument):
             _core.operands(kernel, "scalar", "f", ints, ())
 

@@ -5,9 +5,9 @@ import pytest
 from gradcheck import assert_gradient
 from reference import unary as reference
 
-from gradcam import ops
+from gradcam import _core, ops
 from gradcam.ops import _call
-from gradcam.ops.unary import UNARY, unary_attributes
+from gradcam.ops.unary import SLOPE_IS_0_OR_1, UNARY, bits_shape, unary_attributes
 
 OPS = list(reference.FUNCTIONS)
 PIECEWISE = ["Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Abs", "Neg", "Affine"]
@@ -208,3 +208,43 @@ def test_against_torch(torch, op):
     y.backward(torch.tensor(dy))
     np.testing.assert_allclose(output(op, values), y.detach().numpy(), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(gradient(op, values, dy), x.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+BOUNDS = {"Relu": [(0.0, 0.0)], "Clip": [(0.0, 6.0), (-1.0, 1.0), (-np.inf, 2.0), (1.0, -1.0)]}
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 15, 16, 17, 31, 33, 1000, 4099])
+@pytest.mark.parametrize("op", SLOPE_IS_0_OR_1)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_by_bits_are_the_gradients(isa, op, dtype, count):
+    rng = np.random.default_rng(count)
+    x, dy = (3 * rng.standard_normal((2, count))).astype(dtype)
+    for i, special in enumerate([*SPECIAL, 6.0, 2.0, 1.0, -1.0]):
+        x[i :: 2 * len(SPECIAL)] = special
+    dy[::11], dy[1::13], dy[2::17] = np.nan, -0.0, np.inf
+    for alpha, beta in BOUNDS[op]:
+        attributes = unary_attributes(op, count, alpha, beta)
+        (y,) = _call.call("unary_output", attributes, [x], [(count,)])
+        (want,) = _call.call("unary_input_grad", attributes, [x, dy], [(count,)])
+        slope = x > 0 if op == "Relu" else (x > alpha) & (x < beta)
+        for source in (x, y):  # either will do
+            for workers in (1, 2, 3):
+                bits, dx = np.full(bits_shape(count), 255, np.uint8), dy.copy()
+                _core.call("unary_slope_bits", isa, x.dtype.char, *attributes, (source,), (bits,), workers)
+                _core.call("unary_bits_grad", isa, x.dtype.char, *attributes, (bits, dx), (dx,), workers)  # in place
+                unpacked = np.unpackbits(bits, bitorder="little")
+                np.testing.assert_array_equal(unpacked[:count], slope | np.isnan(x))
+                assert not unpacked[count:].any()
+                np.testing.assert_array_equal(dx.view(np.uint8), want.view(np.uint8))
+
+
+def test_bits_know_functions_whose_slope_is_0_or_1():
+    for kernel in ("unary_slope_bits", "unary_bits_grad"):
+        for op in UNARY:
+            if op in SLOPE_IS_0_OR_1:
+                _core.operands(kernel, "scalar", "f", *unary_attributes(op, 5))
+                continue
+            with pytest.raises(ValueError, match="expected"):
+                _core.operands(kernel, "scalar", "f", *unary_attributes(op, 5))
+        with pytest.raises(ValueError, match="shape"):
+            _core.operands(kernel, "scalar", "f", *unary_attributes("Relu", -1))
