@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Graph
-from gradcam.graph.passes import assign_layouts, fuse, fuse_attention, fuse_gates, prune, reduce_early, share, take_row, use_bfloat16
+from gradcam.graph.passes import (
+    assign_layouts,
+    fuse,
+    fuse_attention,
+    fuse_gates,
+    keep_choices,
+    prune,
+    reduce_early,
+    share,
+    take_row,
+    use_bfloat16,
+)
 from gradcam.graph.passes.fuse import LINEAR_ROWS
 from gradcam.graph.plan import PackCache, Plan
 
@@ -25,6 +36,7 @@ _REWRITES: dict[str, Callable[..., Graph]] = {
     # Weights of half the size repay a second copy even for a single row.
     "fuse": lambda graph, reduced, **_: fuse(graph, least_rows=1 if reduced else LINEAR_ROWS),
     "blocked": lambda graph, real, without, **_: assign_layouts(graph, real, winograd="winograd" not in without),
+    "choices": lambda graph, **_: keep_choices(graph),
 }
 """Passes by name, in the order in which they run; last comes `use_bfloat16`, if the model asks for it."""
 

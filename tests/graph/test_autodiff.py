@@ -12,9 +12,18 @@ from gradcam.graph.builder import Builder
 from gradcam.graph.operators import OPERATORS
 
 STEP = 1e-5
-COMPILED = {"FusedConv", "Linear", "ToBlocked", "FromBlocked", "TapSums", "TapProduct", "WeightSums", "Attention"} | {
-    name for name in OPERATORS if name.startswith(("Blocked", "Bf16"))
-}
+COMPILED = {
+    "FusedConv",
+    "Linear",
+    "ToBlocked",
+    "FromBlocked",
+    "TapSums",
+    "TapProduct",
+    "WeightSums",
+    "Attention",
+    "SlopeBits",
+    "BitsGrad",
+} | {name for name in OPERATORS if name.startswith(("Blocked", "Bf16"))}
 """Emitted by passes, when all gradients are there."""
 CAM = {name for name in OPERATORS if name.startswith("Cam")}
 WITHOUT_RULE = {"ArgMax", "TopKIndices", "ToIndex", "RowNumbers", "LastRows", "MaxPoolIndices", "BatchNormTrainGrad"} | CAM | COMPILED

@@ -17,7 +17,7 @@ from gradcam.graph.compilation import compile_plan
 from gradcam.ops import _call
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-FAST = ("gates", "fuse", "blocked", "winograd")
+FAST = ("gates", "fuse", "blocked", "winograd", "choices")
 BOUND = 2e-5  # of the largest value, as in test_layout.py
 CHANNELS = (16, 17, 24, 32, 40, 48)
 SMOOTH = ("Silu", "Gelu", "Tanh", "Sigmoid", "Softplus", "Mish", "Elu")

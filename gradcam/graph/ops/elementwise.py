@@ -14,7 +14,7 @@ from gradcam.graph.onnx_form import Inputs, OnnxNode, Unsupported, onnx_form
 from gradcam.graph.operators import GuidedRule, operator, same_shape
 from gradcam.graph.ops.curvature import binary_curvature, unary_curvature
 from gradcam.ops.binary import binary_attributes, broadcast_shape
-from gradcam.ops.unary import UNARY, unary_attributes
+from gradcam.ops.unary import SLOPE_IS_0_OR_1, UNARY, unary_attributes
 
 if TYPE_CHECKING:
     from gradcam.graph.plan import PlanBuilder
@@ -40,8 +40,8 @@ def _define_unary(op: str) -> None:
         def gradient(node: Node, dy: Value, g: Builder) -> list[Value | None]:
             if op in _STEPS:
                 return [None]
-            # The derivative of Relu depends on the sign alone, which y has too: x need not be kept.
-            x = node.outputs[0] if op == "Relu" else node.inputs[0]
+            # Where the derivative asks only between which bounds x lies, y says it too: x need not be kept.
+            x = node.outputs[0] if op in SLOPE_IS_0_OR_1 else node.inputs[0]
             assert x is not None
             return [g.unary_grad(op, x, dy, node.attrs.get("alpha", 0.0), node.attrs.get("beta", 0.0))]
 
