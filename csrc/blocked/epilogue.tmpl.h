@@ -14,12 +14,6 @@ GCAM_FN(blocked_finish)(const gcam_epilogue *e, const real_t *r, real_t *y, ptrd
             y[i] += r[i];
         }
     }
-    if (e->op == GCAM_UNARY_SILU) {
-        for (ptrdiff_t i = 0; i < count; i += VLANES) {
-            V(store)(y + i, GCAM_FN(silu_vector)(V(load)(y + i)));
-        }
-        return;
-    }
     switch ((gcam_unary_op)e->op) {
 #define GCAM_UNARY(NAME, Y, DX)                                                                                        \
     case GCAM_UNARY_##NAME:                                                                                            \
@@ -29,8 +23,15 @@ GCAM_FN(blocked_finish)(const gcam_epilogue *e, const real_t *r, real_t *y, ptrd
             y[i] = Y;                                                                                                  \
         }                                                                                                              \
         break;
+#define GCAM_UNARY_GATE(NAME, F)                                                                                       \
+    case GCAM_UNARY_##NAME:                                                                                            \
+        for (ptrdiff_t i = 0; i < count; i += VLANES) {                                                                \
+            V(store)(y + i, GCAM_FN(F)(V(load)(y + i)));                                                               \
+        }                                                                                                              \
+        break;
 #include "ops/unary.inc"
 #undef GCAM_UNARY
+#undef GCAM_UNARY_GATE
     case GCAM_UNARY_OPS:
     default:
         break;

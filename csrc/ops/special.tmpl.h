@@ -58,14 +58,6 @@ GCAM_FN(exp)(float x)
     return GCAM_FN(exp_sum)(x, 0.0f);
 }
 
-/* exp of a number that float32 would round: an absolute error of the argument is a relative one of the result. */
-GCAM_INLINE float
-GCAM_FN(exp_wide)(double x)
-{
-    const float hi = (float)x;
-    return GCAM_FN(exp_sum)(hi, (float)(x - (double)hi));
-}
-
 /* exp(-factor x^2) for a power of two as factor; x^2 is an exact square of a few bits and the small rest. */
 GCAM_INLINE float
 GCAM_FN(exp_square)(float factor, float x)
@@ -154,12 +146,6 @@ GCAM_FN(erf)(float x)
 
 GCAM_INLINE double
 GCAM_FN(exp)(double x)
-{
-    return exp(x);
-}
-
-GCAM_INLINE double
-GCAM_FN(exp_wide)(double x)
 {
     return exp(x);
 }

@@ -22,8 +22,10 @@
 
 typedef enum {
 #define GCAM_UNARY(NAME, Y, DX) GCAM_UNARY_##NAME,
+#define GCAM_UNARY_GATE(NAME, F) GCAM_UNARY_##NAME,
 #include "ops/unary.inc"
 #undef GCAM_UNARY
+#undef GCAM_UNARY_GATE
     GCAM_UNARY_OPS
 } gcam_unary_op;
 

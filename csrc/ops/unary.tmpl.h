@@ -20,8 +20,20 @@ GCAM_FN(unary_output)(const gcam_unary_geom *g, const real_t *in, real_t *out, v
             out[i] = Y;                                                                                                \
         }                                                                                                              \
         break;
+#define GCAM_UNARY_GATE(NAME, F)                                                                                       \
+    case GCAM_UNARY_##NAME: {                                                                                          \
+        ptrdiff_t i = begin;                                                                                           \
+        for (; i + VLANES <= end; i += VLANES) {                                                                       \
+            V(store)(out + i, GCAM_FN(F)(V(load)(in + i)));                                                            \
+        }                                                                                                              \
+        if (i < end) {                                                                                                 \
+            V(store_n)(out + i, GCAM_FN(F)(V(load_n)(in + i, end - i)), end - i);                                      \
+        }                                                                                                              \
+        break;                                                                                                         \
+    }
 #include "ops/unary.inc"
 #undef GCAM_UNARY
+#undef GCAM_UNARY_GATE
     case GCAM_UNARY_OPS:
         break;
     }
@@ -45,8 +57,21 @@ GCAM_FN(unary_input_grad)(const gcam_unary_geom *g, const real_t *in, const real
             in_grad[i] = DX;                                                                                           \
         }                                                                                                              \
         break;
+#define GCAM_UNARY_GATE(NAME, F)                                                                                       \
+    case GCAM_UNARY_##NAME: {                                                                                          \
+        ptrdiff_t i = begin;                                                                                           \
+        for (; i + VLANES <= end; i += VLANES) {                                                                       \
+            V(store)(in_grad + i, V(mul)(GCAM_FN(F##_slope)(V(load)(in + i)), V(load)(out_grad + i)));                 \
+        }                                                                                                              \
+        if (i < end) {                                                                                                 \
+            const vreal dy = V(load_n)(out_grad + i, end - i);                                                         \
+            V(store_n)(in_grad + i, V(mul)(GCAM_FN(F##_slope)(V(load_n)(in + i, end - i)), dy), end - i);              \
+        }                                                                                                              \
+        break;                                                                                                         \
+    }
 #include "ops/unary.inc"
 #undef GCAM_UNARY
+#undef GCAM_UNARY_GATE
     case GCAM_UNARY_OPS:
         break;
     }

@@ -52,6 +52,35 @@ def test_values_are_the_reference_within_a_few_ulps(isa, op, dtype, ulps):
     assert (np.abs(got.astype(np.float64) - want) / unit).max() <= ulps
 
 
+@pytest.mark.parametrize("op", ["Gelu", "GeluTanh", "Silu"])
+def test_gates_and_their_slopes_keep_their_digits_over_the_whole_range(isa, op):
+    """Every exponent, both signs, and a grid where the function bends: subnormal numbers and results too."""
+    spread = np.arange(0, 0x7F800000, 99_991, dtype=np.uint32).view(np.float32)
+    x = np.concatenate([spread, -spread, np.linspace(-16, 16, 20_001, dtype=np.float32), [np.inf, -np.inf]]).astype(np.float32)
+    size = np.abs(x).astype(np.float64)
+    step, bend = np.array([reference.gate_parts(op, a) if a < 200 else (0.0, 0.0) for a in size]).T  # 0 long before
+    size[step == 0] = 0
+    values = np.where(x < 0, 0.0, x) - size * step
+    slopes = np.where(x < 0, step - bend, 1 - (step - bend))
+
+    def ulps(found, want, terms):
+        exact = found.astype(np.float64) == want
+        with np.errstate(invalid="ignore"):
+            return np.where(exact, 0, np.abs(found - want) / np.spacing(terms.astype(np.float32))).max()
+
+    assert ulps(output(op, x), values, np.abs(values)) <= 5
+    assert ulps(gradient(op, x, np.ones_like(x)), slopes, np.maximum(np.abs(slopes), np.maximum(step, bend))) <= 7
+
+
+@pytest.mark.parametrize("op", ["Gelu", "GeluTanh", "Silu"])
+def test_gates_keep_nan_and_the_sign_of_zero(isa, op):
+    x = np.resize(np.asarray([np.nan, -0.0, 0.0, -np.nan], np.float32), 37)
+    y = output(op, x)
+    assert (np.isnan(y) == np.isnan(x)).all()
+    assert (np.signbit(y) == np.signbit(x))[~np.isnan(x)].all()
+    assert (np.isnan(gradient(op, x, np.ones_like(x))) == np.isnan(x)).all()
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_gradients_are_central_differences(isa, op):
     rng = np.random.default_rng(0)

@@ -13,6 +13,16 @@ def gelu_tanh(x):
     return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def gate_parts(op, a):
+    """Of x s(x) at |x| = a: s(-a), and a times the slope of s."""
+    if op == "Gelu":
+        return 0.5 * math.erfc(a / math.sqrt(2)), a * math.exp(-a * a / 2) / math.sqrt(2 * math.pi)
+    linear = 2 * math.sqrt(2 / math.pi)
+    w = a if op == "Silu" else linear * (a + 0.044715 * a**3)
+    e = math.exp(-w)
+    return e / (1 + e), (a if op == "Silu" else linear * (a + 3 * 0.044715 * a**3)) * e / (1 + e) ** 2
+
+
 FUNCTIONS = {  # name: (f(x, alpha, beta), alpha, beta)
     "Relu": (lambda x, a, b: 0.0 if x < 0 else x, 0, 0),
     "LeakyRelu": (lambda x, a, b: a * x if x < 0 else x, 0.1, 0),
