@@ -17,7 +17,7 @@ from gradcam.graph.explain_graph import Layer, entering_normaliser
 from gradcam.graph.ir import MANY, Graph, Shape, Value
 from gradcam.graph.layers import LayerInfo, channel_axes, find_layers, split_tokens
 from gradcam.graph.module_paths import child_paths, pattern_of
-from gradcam.graph.passes import cuts_pictures, fold_batchnorm, fuse_gates, is_per_picture, picture_axes
+from gradcam.graph.passes import cuts_pictures, fold_batchnorm, fuse_gates, fuse_layer_norm, is_per_picture, picture_axes
 from gradcam.graph.passes.fold_batchnorm import FoldCache
 from gradcam.graph.passes.pull_row import pull_row
 from gradcam.graph.source import Source
@@ -48,15 +48,17 @@ class Forward:
         return self.picture_axes is not None
 
     def folded(self, outputs: Sequence[Value], keep: Sequence[Value] = ()) -> Graph:
-        """Graph with other outputs; where `keep` allows it, with folded batch normalisation, gates as one node, and no unread rows.
+        """Graph with other outputs; where `keep` allows it, batch norms are folded, gates and layer norms one node, unread rows left out.
 
-        Before differentiation, so that what is not computed has no gradient, and that of an activation is one node too.
+        Before differentiation, so that what is not computed has no gradient, and that of a gate or layer norm is one node too.
         """
         graph = Graph(list(self.graph.inputs), list(outputs), list(self.graph.nodes))
         if "fold_batchnorm" not in self.without:
             graph = fold_batchnorm(graph, keep, self.folds)
         if "gates" not in self.without:
             graph = fuse_gates(graph, keep)
+        if "layer_norm" not in self.without:
+            graph = fuse_layer_norm(graph, keep)
         return graph if "pull_row" in self.without else pull_row(graph, self.real, [*keep, *outputs])
 
     def layer(self, name: str) -> Value:

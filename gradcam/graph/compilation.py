@@ -14,6 +14,7 @@ from gradcam.graph.passes import (
     fuse_attention,
     fuse_gates,
     keep_choices,
+    fuse_layer_norm,
     prune,
     reduce_early,
     share,
@@ -33,6 +34,7 @@ _REWRITES: dict[str, Callable[..., Graph]] = {
     "reduce_early": lambda graph, real, **_: reduce_early(graph, real),
     "attention": lambda graph, **_: fuse_attention(graph),
     "gates": lambda graph, **_: fuse_gates(graph),
+    "layer_norm": lambda graph, **_: fuse_layer_norm(graph),
     # Weights of half the size repay a second copy even for a single row.
     "fuse": lambda graph, reduced, **_: fuse(graph, least_rows=1 if reduced else LINEAR_ROWS),
     "blocked": lambda graph, real, without, **_: assign_layouts(graph, real, winograd="winograd" not in without),
@@ -42,7 +44,7 @@ _REWRITES: dict[str, Callable[..., Graph]] = {
 
 PASSES = ("fold_batchnorm", "pull_row", *_REWRITES, "winograd")
 """What can be left out by name. Before differentiation `gradcam.forward.Forward` folds, joins gates
-and pulls rows; `blocked` chooses Winograd."""
+and layer norms and pulls rows; `blocked` chooses Winograd."""
 
 
 def compile_plan(

@@ -234,6 +234,11 @@ def _sums() -> list[Case]:
     cases.append(Case("BatchNorm", (normal((2, 3, 4)), *parameters), {"epsilon": 1e-3}, constants=(3, 4)))
     cases.append(Case("BatchNormGrad", (normal((2, 3, 4)), parameters[0], parameters[3]), {"epsilon": 1e-3}, constants=(1, 2)))
     cases += [Case("BatchNormTrain", (normal(shape), *parameters[:2]), {"epsilon": 1e-3}) for shape in ((4, 3), (2, 3, 5), (2, 3, 2, 3))]
+    row = (normal((3, 2), 1), normal((3, 2), 2))
+    for shape, axis, *parameters in (((2, 4, 6), 2, None, None), ((2, 3, 2), 1, *row), ((1, 5, 6), 2, normal((6,), 1), None)):
+        attrs = {"axis": axis, "epsilon": 1e-2}
+        cases.append(Case("LayerNorm", (normal(shape), *parameters), attrs, constants=(1, 2)))
+        cases.append(Case("LayerNormGrad", (normal(shape), parameters[0], normal(shape, 3)), attrs, constants=(1,)))
     return cases
 
 

@@ -18,7 +18,7 @@ from gradcam.graph.passes import prune
 F32 = np.dtype(np.float32)
 
 NO_PRODUCTS = re.compile(
-    r"unary_|binary_|softmax_|batch_norm_|pool_|reduce_|argmax_|topk_|copy_|pad_|gather_|rows_|sample_|resample_|convert_|cam_|bf16_round|tap_sums"
+    r"unary_|binary_|softmax_|batch_norm_|layer_norm_|pool_|reduce_|argmax_|topk_|copy_|pad_|gather_|rows_|sample_|resample_|convert_|cam_|bf16_round|tap_sums"
     r"|blocked_(from_plain|to_plain|copy|max_pool|average_pool|channel|tap_sums)|eigen_(matrix|vector|project|sign)"
     r"|\w+_pack$|\w+_naive$"  # packing moves numbers; plans never run the naive kernels
 )

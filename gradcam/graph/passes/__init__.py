@@ -6,6 +6,7 @@ from gradcam.graph.passes.fold_batchnorm import fold_batchnorm
 from gradcam.graph.passes.fuse import fuse
 from gradcam.graph.passes.gates import fuse_gates
 from gradcam.graph.passes.keep_choices import keep_choices
+from gradcam.graph.passes.layer_norm import fuse_layer_norm
 from gradcam.graph.passes.layout import assign_layouts
 from gradcam.graph.passes.per_picture import cuts_pictures, is_per_picture, picture_axes
 from gradcam.graph.passes.prune import prune
@@ -21,6 +22,7 @@ __all__ = [
     "fuse",
     "fuse_attention",
     "fuse_gates",
+    "fuse_layer_norm",
     "is_per_picture",
     "keep_choices",
     "picture_axes",

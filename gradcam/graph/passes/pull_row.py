@@ -82,8 +82,8 @@ class _Row:
             return self.g.emit(node.op, *(self._aligned(node.input(i), axis - len(y.shape)) for i in (0, 1)), **attrs)
         if node.op == "Transpose":
             return self.g.transpose(self.of(node.input(0), attrs["perm"][axis]), attrs["perm"])
-        if node.op == "Softmax" and attrs["axis"] != axis:
-            return self.g.emit(node.op, self.of(node.input(0), axis), **attrs)
+        if (node.op == "Softmax" and attrs["axis"] != axis) or (node.op == "LayerNorm" and attrs["axis"] > axis):
+            return self.g.emit(node.op, self.of(node.input(0), axis), *node.inputs[1:], **attrs)
         if node.op == "ReduceMean":
             left = [i for i in range(len(node.input(0).shape)) if i not in attrs["axes"]]
             return self.g.emit(node.op, self.of(node.input(0), left[axis]), **attrs)
