@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import gradcam
 from gradcam.train import Adam, Trainer, initialise
+
+if TYPE_CHECKING:
+    from torch import nn
 
 STAGES = [(1, 16, 5, 2), (16, 24, 3, 1), (24, 48, 3, 1), (48, 64, 3, 1)]  # inputs, outputs, kernel, stride
 Step = Callable[[], float]
@@ -39,11 +43,11 @@ def own_step(x: np.ndarray, targets: np.ndarray, threads: int) -> Step:
     return lambda: trainer.step(x, targets, num_threads=threads)
 
 
-def torch_step(x: np.ndarray, targets: np.ndarray, threads: int, channels_last: bool) -> Step:
+def torch_network(channels_last: bool) -> nn.Module:
+    """`network` with the same weights in PyTorch."""
     import torch
     from torch import nn
 
-    torch.set_num_threads(threads)
     layers: list[nn.Module] = []
     for i, (inputs, outputs, kernel, stride) in enumerate(STAGES, start=1):
         layers += [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -53,8 +57,16 @@ def torch_step(x: np.ndarray, targets: np.ndarray, threads: int, channels_last: 
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.tensor(next(start)))
+    return net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def torch_step(x: np.ndarray, targets: np.ndarray, threads: int, channels_last: bool) -> Step:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    net, batch, wanted = net.to(memory_format=layout), torch.tensor(x).contiguous(memory_format=layout), torch.tensor(targets)
+    net, batch, wanted = torch_network(channels_last), torch.tensor(x).contiguous(memory_format=layout), torch.tensor(targets)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
 
     def step() -> float:
