@@ -14,8 +14,8 @@ Border = tuple[int, int, int, int]
 """top, left, bottom, right"""
 
 WINOGRAD_PIXELS = 144
-"""Winograd's tiles of 4 x 4 beat the direct kernel from here on: below, reading four times the weights takes longer (measured)."""
-WINOGRAD_CHANNELS = 32
+"""Winograd's tiles of 4 x 4 beat the direct kernel from here on, with any number of channels: below, reading four times the weights
+takes longer (measured)."""
 STEM_CHANNELS = 4
 
 
@@ -100,7 +100,7 @@ class _Case:
         """Whether tiles of 4 x 4 can compute it, and are worth it."""
         w = self.window
         possible = w.kernel == (3, 3) and w.stride == w.dilation == (1, 1) and self.groups == 1 and (self.turns() or not self.gradient)
-        return possible and self.result[2] * self.result[3] >= WINOGRAD_PIXELS and min(self.source[1], self.result[1]) >= WINOGRAD_CHANNELS
+        return possible and self.result[2] * self.result[3] >= WINOGRAD_PIXELS
 
     def tiled_border(self) -> Border:
         """Border that windows reach when the result is computed in whole tiles of 4 x 4."""
