@@ -26,6 +26,7 @@ __all__ = [
     "scale_attributes",
     "stem_attributes",
     "tap_attributes",
+    "weight_attributes",
     "winograd_attributes",
     "winograd_border",
     "winograd_pack_attributes",
@@ -183,6 +184,11 @@ def _plain_pool(x: Blocked, window: Window, ceil_mode: bool, count_include_pad: 
 def tap_attributes(dy: Blocked, convolution: Attributes) -> Attributes:
     """Attributes of `blocked_tap_sums`; `convolution` is what `gradcam.ops.conv.conv_attributes` gives."""
     return Attributes((*dy.ints, *convolution.ints))
+
+
+def weight_attributes(x: Blocked, dy: Blocked, window: Window) -> Attributes:
+    """Attributes of `blocked_weight_grad` (`csrc/blocked/weight.h`)."""
+    return Attributes((*x.ints, *dy.ints, *window.ints))
 
 
 def scale_attributes(x: Blocked, y: Blocked) -> Attributes:

@@ -76,7 +76,6 @@ def compile_step(
         raise ValueError(f"train: loss: expected one number, got shape {value.shape}")
     grads = gradients(g, value, [names[name] for name in parameters])
     g.graph.outputs = [value, *grads, *(names[name] for name in statistics.values())]
-    # In plain layout, where gradients of weights are computed; blocked convolutions want constant weights anyway.
-    plan = compile_plan(prune(g.graph), real, without={"blocked"})
+    plan = compile_plan(prune(g.graph), real)
     plan.keep_memory()
     return Step(plan, len(parameters), scores.shape)

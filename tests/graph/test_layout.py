@@ -127,6 +127,24 @@ def test_gradients_equal_the_plain_ones(isa, build, size):
     assert "conv_input_grad" not in kernels
 
 
+@pytest.mark.parametrize("size", [(32, 32), (29, 35)])
+def test_weight_gradients_equal_the_plain_ones(isa, size):
+    net = Net(20, size)
+    g, y, weights = net.g, net.x, []
+    for k, kernel, stride in ((40, 3, 1), (33, 3, 1), (17, 5, 2), (24, 1, 1)):
+        weights.append(g.input(f"w{k}", (k, y.shape[1], kernel, kernel)))
+        pads = {"pad_lo": (kernel // 2, 0), "pad_hi": (kernel // 2,) * 2}
+        y = net.act(g.emit("Conv", y, weights[-1], None, stride=(stride, 1), dilation=(1, 1), groups=1, **pads))
+    score = g.sum(g.mul(y, g.constant(net.rng.standard_normal(y.shape))), tuple(range(4)))
+    g.graph.outputs = [*gradients(g, score, weights), y]
+    arrays = [net.rng.standard_normal(v.shape).astype(F32) for v in g.graph.inputs]
+    want, found, kernels = both(prune(g.graph), arrays)
+    for a, b in zip(want, found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=2e-5 * np.abs(a).max())
+    assert kernels.count("blocked_weight_grad") == 4
+    assert not {"conv_output", "conv_input_grad", "conv_weight_grad"} & set(kernels)
+
+
 def test_float64_stays_plain():
     net = Net(20, (32, 32))
     net.g.graph.outputs = [residual(net)]
@@ -161,9 +179,15 @@ def test_padding_wider_than_the_kernel(isa, padding):
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
-def test_weights_that_are_computed_stay_plain():
-    net = Net(20, (16, 16))
-    w = net.g.input("w", (16, 20, 3, 3))
-    y = net.g.emit("Conv", net.x, w, None, stride=(1, 1), pad_lo=(1, 1), pad_hi=(1, 1), dilation=(1, 1), groups=1)
+@pytest.mark.parametrize(("size", "groups"), [((16, 16), 1), ((9, 8), 1), ((16, 16), 20)])
+def test_weights_that_are_computed_are_packed_in_every_run(isa, size, groups):
+    net = Net(20, size)
+    w = net.g.input("w", (20, 20 // groups, 3, 3))
+    y = net.g.emit("Conv", net.x, w, None, stride=(1, 1), pad_lo=(1, 1), pad_hi=(1, 1), dilation=(1, 1), groups=groups)
     net.g.graph.outputs = [y]
-    assert [node.op for node in assign_layouts(net.g.graph, F32).nodes] == ["Conv"]
+    plain, blocked = (compile_plan(net.g.graph, F32, without=names) for names in (("blocked",), ()))
+    assert [step.kernel.rsplit("_", 1)[1] for step in blocked.steps] == ["plain", "pack", "output", "plain"]
+    for _ in range(2):
+        arrays = [net.rng.standard_normal(v.shape).astype(F32) for v in (net.x, w)]
+        (want,), (found,) = plain.run(arrays, 1, 1), blocked.run(arrays, 1, 2)
+        np.testing.assert_allclose(found, want, rtol=0, atol=1e-5 * np.abs(want).max())

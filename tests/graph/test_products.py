@@ -63,6 +63,12 @@ COUNTED = [  # kernel, one use of it, type, products: results times what each ad
     ("blocked_conv_output", forward((1, 20, 9, 8), (18, 20, 3, 3), window(2, 1)), F32, 18 * 5 * 4 * 20 * 9),
     ("blocked_conv_output", backward((1, 18, 5, 4), (18, 20, 3, 3), window(2, 1), (1, 20, 9, 8)), F32, 18 * 5 * 4 * 20 * 9),
     ("blocked_winograd_output", forward((1, 32, 13, 12), (40, 32, 3, 3), window(1, 1)), F32, 40 * 13 * 12 * 32 * 9),
+    (
+        "blocked_weight_grad",
+        Case("ConvWeightGrad", (normal((2, 6, 4, 5)), normal((2, 20, 7, 6))), {**UNEVEN, "groups": 1, "weight_shape": (6, 20, 3, 2)}),
+        F32,
+        2 * 6 * 4 * 5 * (20 * 6),
+    ),
     ("blocked_stem_output", forward((1, 3, 10, 10), (16, 3, 3, 3), window(2, 1)), F32, 16 * 5 * 5 * 27),
     ("blocked_depthwise_output", forward((1, 20, 6, 6), (20, 1, 3, 3), window(1, 1, 20)), F32, 20 * 36 * 9),
     ("blocked_depthwise_input_grad", backward((1, 20, 3, 3), (20, 1, 3, 3), window(2, 1, 20), (1, 20, 6, 6)), F32, 20 * 9 * 9),

@@ -28,6 +28,18 @@ def small(seed: int = 0, *, norm: bool = True, groups: int = 1) -> gradcam.Model
     return initialise(net.model(), seed=seed)
 
 
+def wide(seed: int = 0) -> gradcam.Model:
+    """Convolutions that the compiler puts into blocked layout in float32, one of them by Winograd's algorithm: (N, 3, 13, 14) -> (N, 3)."""
+    net = gradcam.GraphBuilder()
+    x = net.input("x", (None, 3, 13, 14))
+    for i, (inputs, outputs, kernel, stride) in enumerate([(3, 34, 3, 1), (34, 40, 3, 1), (40, 17, 1, 2), (17, 20, 3, 1)], start=1):
+        x = net.conv(x, zeros(outputs, inputs, kernel, kernel), zeros(outputs), stride=stride, padding=kernel // 2, name=f"conv{i}")
+        ones = zeros(outputs) + 1
+        x = net.silu(net.batch_norm(x, zeros(outputs), ones, ones, zeros(outputs), name=f"norm{i}"))
+    net.output("scores", net.linear(net.flatten(net.max_pool(x, 7)), zeros(3, 20), zeros(3), name="head"))
+    return initialise(net.model(), seed=seed)
+
+
 def tokens(seed: int = 0) -> gradcam.Model:
     """Linear layers on tokens and layer norm: (N, 4, 6) -> (N, 3)."""
     net = gradcam.GraphBuilder()

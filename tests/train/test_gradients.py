@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gradcheck import central_differences
-from train.networks import data, small, tokens
+from train.networks import data, small, tokens, wide
 
 import gradcam
 from gradcam.train import LOSSES, Trainer, parameter_names, with_weights
@@ -77,6 +77,28 @@ def test_gradient_of_every_parameter_is_the_central_difference(make, name):
     expected = central_differences(loss, trainer._vector.copy(), np.ones(1))
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_float32_is_float64_rounded():
+    model = wide()
+    x, t = data(model, 5)
+    found, expected = (Trainer(model, "softmax_cross_entropy", dtype=dtype).gradients(x, t) for dtype in ("float32", "float64"))
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
+    starts = np.cumsum([a.size for a in Trainer(model, "softmax_cross_entropy").parameters.values()])[:-1]
+    for a, b in zip(np.split(found.gradients, starts), np.split(expected.gradients, starts), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(expected.gradients).max())
+    for a, b in zip(found.statistics, expected.statistics, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_float32_runs_in_blocked_layout():
+    trainer = Trainer(wide(), "softmax_cross_entropy")
+    trainer.gradients(*data(wide(), 5))
+    kernels = [step.kernel for step in trainer._compile({"x": (5, 3, 13, 14)}).plan.steps]
+    assert kernels.count("blocked_weight_grad") == 3
+    assert kernels.count("conv_weight_grad") == 1  # of the pictures, which have 3 channels
+    assert "blocked_winograd_output" in kernels
+    assert not {"conv_output", "conv_input_grad"} & set(kernels)
 
 
 def test_running_statistics_follow_the_batches():

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from train.networks import data, small, tokens
+from train.networks import data, small, tokens, wide
 
 import gradcam
 from gradcam.train import SGD, Adam, Trainer, initialise, parameter_names, with_weights
@@ -33,12 +33,13 @@ def test_it_learns():
     assert trained.explain(x[:2], target=1).map.shape == (2, 8, 7)
 
 
+@pytest.mark.parametrize("make", [small, wide])
 @pytest.mark.parametrize("threads", [2, 3, 4])
-def test_threads_change_no_bit(monkeypatch, threads):
+def test_threads_change_no_bit(monkeypatch, make, threads):
     monkeypatch.setattr("gradcam.graph.plan.SERIAL_ELEMENTS", 0)
     monkeypatch.setattr("gradcam.graph.plan.SERIAL_STEP", 0)
-    x, t = data(small(), 24)
-    one, many = trainer(), trainer()
+    x, t = data(make(), 24)
+    one, many = trainer(make()), trainer(make())
     assert weights(one.fit(x, t, epochs=2, num_threads=1)) == weights(many.fit(x, t, epochs=2, num_threads=threads))
     assert one.losses == many.losses
 

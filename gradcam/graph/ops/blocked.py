@@ -23,6 +23,7 @@ from gradcam.ops.blocked import (
     pool_attributes,
     scale_attributes,
     stem_attributes,
+    weight_attributes,
     winograd_attributes,
     winograd_pack_attributes,
 )
@@ -160,6 +161,21 @@ class BlockedDepthwiseGrad(Blocking):
         packed = p.packed("blocked_depthwise_pack", pack, w, pack.ints)
         attributes = depthwise_grad_attributes(a["result"], a["source"], a["window"])
         p.step("blocked_depthwise_input_grad", attributes, (dy, packed), node.outputs, products=products(a["source"].size, w))
+
+
+@operator("BlockedConvWeightGrad")
+class BlockedConvWeightGrad:
+    """dw of a convolution of one group, plain: inputs dy, x."""
+
+    @staticmethod
+    def shape(node: Node) -> Shape:
+        return tuple(node.attrs["weight_shape"])
+
+    @staticmethod
+    def lower(node: Node, p: PlanBuilder) -> None:
+        dy, x = node.attrs["sources"]
+        attributes = weight_attributes(x, dy, node.attrs["window"])
+        p.step("blocked_weight_grad", attributes, node.inputs, node.outputs, products=products(dy.size, node.outputs[0]))
 
 
 def _define_pool(op: str, kernel: str) -> None:

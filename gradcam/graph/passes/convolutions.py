@@ -8,7 +8,7 @@ from typing import Any
 from gradcam.graph.ir import Node, Shape
 from gradcam.ops.blocked import BLOCK, Window, winograd_border
 
-__all__ = ["Border", "Convolution", "blocked_convolution"]
+__all__ = ["Border", "Convolution", "WeightGradient", "blocked_convolution", "blocked_weight_gradient"]
 
 Border = tuple[int, int, int, int]
 """top, left, bottom, right"""
@@ -43,6 +43,23 @@ class Convolution:
         return self.attributes.get("algorithm") == "stem"
 
 
+@dataclass(frozen=True, slots=True)
+class WeightGradient:
+    """The weight gradient of a convolution as the blocked kernel does it: the border that x needs, and the windows over it."""
+
+    border: Border
+    window: Window
+
+
+def blocked_weight_gradient(node: Node) -> WeightGradient | None:
+    """How a ConvWeightGrad runs blocked; None if it runs plain: in groups, or with too few channels to fill a vector."""
+    dy, x, dw = node.input(0), node.input(1), node.outputs[0]
+    if len(x.shape) != 4 or node.attrs["groups"] != 1 or x.shape[1] <= STEM_CHANNELS or _pads(node) < 0:
+        return None
+    window = _window(node, dw.shape)
+    return WeightGradient(_Case(x.shape, dy.shape, window, 1, gradient=False).border(), window)
+
+
 def blocked_convolution(node: Node, *, stem: bool, winograd: bool) -> Convolution | None:
     """How a Conv, FusedConv or ConvInputGrad runs blocked; None if it runs plain.
 
@@ -54,9 +71,9 @@ def blocked_convolution(node: Node, *, stem: bool, winograd: bool) -> Convolutio
         Winograd's algorithm is allowed.
     """
     x, w = node.input(0), node.input(1)
-    if len(x.shape) != 4 or w.data is None or min(node.attrs["pad_lo"] + node.attrs["pad_hi"]) < 0:
+    if len(x.shape) != 4 or _pads(node) < 0:
         return None
-    window = Window(_pair(w.shape[2:]), node.attrs["stride"], node.attrs["pad_lo"], node.attrs["pad_hi"], node.attrs["dilation"])
+    window = _window(node, w.shape)
     groups, gradient = node.attrs["groups"], node.op == "ConvInputGrad"
     case = _Case(x.shape, node.outputs[0].shape, window, groups, gradient)
     attributes = {"window": window, "gradient": gradient}
@@ -109,8 +126,15 @@ class _Case:
         return rows[0], columns[0], rows[1], columns[1]
 
 
-def _pair(sizes: Shape) -> tuple[int, int]:
-    return sizes[0], sizes[1]
+def _pads(node: Node) -> int:
+    """Least padding of any side."""
+    return int(min(node.attrs["pad_lo"] + node.attrs["pad_hi"]))
+
+
+def _window(node: Node, weight: Shape) -> Window:
+    """Windows of a convolution or a gradient of one, whose weights have this shape."""
+    a = node.attrs
+    return Window((weight[2], weight[3]), a["stride"], a["pad_lo"], a["pad_hi"], a["dilation"])
 
 
 def _makes_blocks(source: int, result: int, groups: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.ir import Graph, Node, Shape, Value
-from gradcam.graph.passes.convolutions import Border, Convolution, blocked_convolution
+from gradcam.graph.passes.convolutions import Border, Convolution, WeightGradient, blocked_convolution, blocked_weight_gradient
 from gradcam.graph.passes.fuse import ACTIVATIONS
 from gradcam.ops.blocked import BLOCK, Blocked, Window
 
@@ -22,7 +22,7 @@ _KEEP_ZERO = frozenset(
 _UNARY = _KEEP_ZERO | ACTIVATIONS | {"Affine"}
 """Elementwise functions that are finite at 0, which spare channels hold, with their derivative."""
 _BINARY = ("Add", "Sub", "Mul")
-_PLAIN_RESULT = ("ReduceMean", "TapSums")
+_PLAIN_RESULT = ("ReduceMean", "TapSums", "ConvWeightGrad")
 """Read blocked tensors, and give plain ones."""
 _NO_FUNCTION = {"function": None, "alpha": 0.0, "beta": 0.0}
 NONE: Border = (0, 0, 0, 0)
@@ -119,6 +119,10 @@ class _Layouts:
         x = node.input(0)
         return node if x in self.made and len(x.shape) == 4 else None
 
+    def weights(self, node: Node) -> WeightGradient | None:
+        """The weight gradient of a convolution: x and dy are blocked for the convolution and its input gradient."""
+        return blocked_weight_gradient(node)
+
     # How wide the borders are -----------------------------------------------------------------------------------------
 
     def root(self, value: Value) -> Value:
@@ -130,6 +134,9 @@ class _Layouts:
     def _demand(self, node: Node, how: Any) -> None:
         if isinstance(how, Convolution) and not how.plain_source:
             root = self.root(node.input(0))
+            self.border[root] = _widest(self.border.get(root, NONE), how.border)
+        elif isinstance(how, WeightGradient):
+            root = self.root(node.input(1))
             self.border[root] = _widest(self.border.get(root, NONE), how.border)
         elif isinstance(how, _Elementwise):
             for value in (*how.full, *node.outputs):
@@ -191,6 +198,8 @@ class _Layouts:
     def _emit_blocked(self, node: Node, how: Any) -> None:
         if isinstance(how, Convolution):
             self._emit_convolution(node, how)
+        elif isinstance(how, WeightGradient):
+            self._emit_weight_gradient(node, how)
         elif isinstance(how, _Elementwise):
             self._emit_elementwise(node, how)
         else:
@@ -209,6 +218,11 @@ class _Layouts:
             inputs = (*inputs, b, other[0])
             attrs |= {"residual": other[1], **{name: node.attrs.get(name, value) for name, value in _NO_FUNCTION.items()}}
         self.tensors[y] = self._add(how.op, inputs, y.name, tensor, **attrs), tensor
+
+    def _emit_weight_gradient(self, node: Node, how: WeightGradient) -> None:
+        (dy, dy_tensor), (x, x_tensor) = self.blocked(node.input(0)), self.blocked(node.input(1), how.border)
+        attrs = {"sources": (dy_tensor, x_tensor), "window": how.window, "weight_shape": node.outputs[0].shape}
+        self.nodes.append(Node("BlockedConvWeightGrad", (dy, x), node.outputs, attrs))
 
     def _emit_elementwise(self, node: Node, how: _Elementwise) -> None:
         tensor = self.tensor(node.outputs[0])
@@ -263,6 +277,7 @@ _RULES: dict[str, Callable[[_Layouts, Node], Any]] = {
     **dict.fromkeys(("Conv", "FusedConv", "ConvInputGrad"), _Layouts.convolution),
     **dict.fromkeys((*_UNARY, *_BINARY, "UnaryGrad"), _Layouts.elementwise),
     **dict.fromkeys(("MaxPool", "MaxPoolGrad", "AveragePool", "AveragePoolGrad"), _Layouts.pool),
+    "ConvWeightGrad": _Layouts.weights,
     "Concat": _Layouts.concat,
     "Mul": _Layouts.scale,
     "ReduceMean": _Layouts.mean,
