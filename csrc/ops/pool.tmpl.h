@@ -174,6 +174,21 @@ GCAM_FN(pool_find_tap)(const real_t *restrict row, ptrdiff_t at, ptrdiff_t count
     }
 }
 
+/* The same for the only window of a row, whose cells lie side by side. Most lines hold no larger number. */
+static void
+GCAM_FN(pool_find_line)(const real_t *restrict line, ptrdiff_t at, ptrdiff_t cells, real_t *restrict largest,
+                        GCAM_FN(pool_position) *restrict position)
+{
+    const real_t before = *largest;
+    GCAM_FN(pool_position) found = 0;
+    for (ptrdiff_t i = 0; i < cells; i++) {
+        found |= (line[i] > before) | (line[i] != line[i]);
+    }
+    for (ptrdiff_t i = 0; i < cells && found; i++) {
+        GCAM_FN(pool_find_tap)(line + i, at + i, 1, 1, largest, position);
+    }
+}
+
 /* position[o] = where window (od, oh, o) has its first maximum; -1 if no cell is larger than -inf. */
 static void
 GCAM_FN(pool_find_row)(const gcam_pool_geom *g, const real_t *restrict plane, ptrdiff_t od, ptrdiff_t oh,
@@ -188,9 +203,15 @@ GCAM_FN(pool_find_row)(const gcam_pool_geom *g, const real_t *restrict plane, pt
     if (!GCAM_FN(pool_cells)(g, 0, od, &low[0], &high[0]) || !GCAM_FN(pool_cells)(g, 1, oh, &low[1], &high[1])) {
         return;
     }
+    ptrdiff_t left = 0, right = -1;
+    const bool single = count == 1 && g->dilation[2] == 1 && GCAM_FN(pool_cells)(g, 2, 0, &left, &right);
     for (ptrdiff_t d = low[0]; d <= high[0]; d += g->dilation[0]) {
         for (ptrdiff_t h = low[1]; h <= high[1]; h += g->dilation[1]) {
             const ptrdiff_t start = (d * g->in[1] + h) * g->in[2];
+            if (single) {
+                GCAM_FN(pool_find_line)(plane + start + left, start + left, right - left + 1, largest, position);
+                continue;
+            }
             memcpy(row + g->pad_lo[2], plane + start, (size_t)g->in[2] * sizeof *row);
             for (ptrdiff_t t = 0; t < g->kernel[2]; t++) {
                 const ptrdiff_t tap = t * g->dilation[2], at = start - g->pad_lo[2] + tap;

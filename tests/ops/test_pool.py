@@ -21,6 +21,9 @@ CASES = [
     ((1, 2, 2, 2), (3, 3), (2, 2), ((0, 0), (0, 0)), (1, 1), True),  # every window is cut
     ((1, 1, 1, 1), (2, 2), (1, 1), ((2, 2), (2, 1)), (3, 3), False),  # windows without any cell
     ((3, 1, 5, 7), (5, 7), (1, 1), ((0, 0), (0, 0)), (1, 1), False),
+    ((2, 2, 9, 40), (4, 44), (3, 1), ((0, 1), (2, 2)), (1, 1), False),  # one window in a row
+    ((2, 1, 6, 19), (3, 15), (1, 5), ((1, 0), (3, 0)), (2, 1), False),
+    ((1, 2, 5, 9), (2, 5), (2, 1), ((0, 0), (0, 0)), (1, 2), False),
     ((1, 1, 4, 4), (1, 1), (3, 2), ((0, 0), (0, 0)), (1, 1), False),
     ((1, 2, 5, 6, 7), (2, 3, 2), (2, 1, 2), ((0, 1), (1, 1), (0, 0)), (1, 2, 1), False),
     ((2, 2, 4, 3, 5), (3, 3, 3), (2, 2, 2), ((1, 1), (1, 1), (1, 1)), (1, 1, 1), True),
@@ -128,6 +131,19 @@ def test_nan_is_the_maximum_and_infinity_counts(isa, dtype, kernel, stride):
         average = reference.average_pool(x, window)
     np.testing.assert_allclose(pool.average_pool(x, kernel, stride=stride, padding=1), average, **tolerance(dtype))
     assert np.isnan(pool.global_max_pool(x)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("values", [[0, 1, 2], [-np.inf, -1], [0, 1, np.nan], [-np.inf, np.nan], [-np.inf], [np.inf, 0]], ids=str)
+def test_the_first_maximum_of_a_single_window(isa, dtype, values):
+    x = np.random.default_rng(7).choice(np.array(values, dtype), (3, 5, 6, 21))
+    window = reference.Pool((4, 21), (2, 1), ((0, 0),) * 2, (1, 1))
+    dy = np.random.default_rng(9).integers(1, 9, (3, 5, 2, 1)).astype(dtype)
+    dx = pool.max_pool_input_grad(x, dy, (4, 21), stride=(2, 1))
+    np.testing.assert_array_equal(dx, reference.max_pool_input_grad(x, dy, window))
+    rare = np.where(np.random.default_rng(8).random(x.shape) < 0.02, x, x.dtype.type(-5))
+    dx = pool.max_pool_input_grad(rare, dy, (4, 21), stride=(2, 1))
+    np.testing.assert_array_equal(dx, reference.max_pool_input_grad(rare, dy, window))
 
 
 def test_padding_never_wins(isa):
