@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 
 import gradcam
-from gradcam.methods.base import Method
+from gradcam.experiments.parametrisation import EQUAL, Changed, Difference, Mapped, difference, mapped
 from gradcam.preprocess import open_image
 from gradcam.targets import Negative
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "invariance.md"
-EQUAL = 1e-10
-"""What rounding may leave of a difference that is none, relative to the peak of the map."""
 
 HEAD = """# What a map owes to the parametrisation
 
@@ -57,31 +55,21 @@ def main() -> None:
     x = replace(preset, resize="exact", crop=False)(open_image(options.image)).astype(np.float64)
     layer = options.layer or last_linear_layer(model)
     target = options.target if options.target is not None else int(np.argmax(first_output(model, x)))
-    changes = draw_changes(model.run(x, [layer]), options.seed)
-    changed = {name: gradcam.reparametrise(model, layer, **change) for name, change in changes.items()}
+    changed = Changed.draw(model, x, target, layer, options.seed)
 
-    scores = first_output(model, x)
-    cells = [text(first_output(new, x) - scores, scores) for new in changed.values()]
+    cells = [f"= ({change:.0e})" if change < EQUAL else f"{change:.2g}" for change in changed.score_changes().values()]
     lines = [
         HEAD,
         f"`{options.model.name}`, layer `{layer}`, {options.image.name}, class {target} {model.labels.get(target, '')}".rstrip() + ":",
         "",
-        "| method | " + " | ".join(changed) + " | target negated |",
-        "|" + " --- |" * (len(changed) + 2),
+        "| method | shift | scale c > 0 | sign flip | target negated |",
+        "| --- | --- | --- | --- | --- |",
         "| (all scores) | " + " | ".join(cells) + " | |",
-        *(row(method, given, model, changed, x, layer, target) for method, given in variants()),
+        *(row(kind, changed) for kind in mapped()),
         "",
         f"Measured with gradcam {gradcam.__version__}, NumPy {np.__version__}: `python tools/measure_invariance.py`.",
     ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def variants() -> list[tuple[Method, dict[str, Any]]]:
-    """Methods with the options that they are measured with. CAM itself needs a pooled head, where several methods coincide."""
-    methods = [m for m in gradcam.list_methods() if m.laws is not None and m.name != "cam"]
-    found: list[tuple[Method, dict[str, Any]]] = [(m, {"rng": 0} if "rng" in m.own_options() else {}) for m in methods]
-    named = {m.name: m for m in methods}
-    return [*found, (named["eigencam"], {"center": True, "sign": "extreme"}), (named["fem"], {"mask": "fraction"})]
 
 
 def first_output(model: gradcam.Model, x: Any) -> Any:
@@ -102,36 +90,17 @@ def last_linear_layer(model: gradcam.Model) -> str:
     raise SystemExit("no layer of this model can be shifted and turned around")
 
 
-def draw_changes(activations: Any, seed: int) -> dict[str, dict[str, Any]]:
-    """A shift of about the size of the activations, a scale of exp(N(0, 0.7)), and every third channel turned around."""
-    generator = np.random.default_rng(seed)
-    channels = activations.shape[1]
-    return {
-        "shift": {"shift": activations.std() * generator.standard_normal(channels)},
-        "scale c > 0": {"scale": np.exp(0.7 * generator.standard_normal(channels))},
-        "sign flip": {"scale": np.where(np.arange(channels) % 3 == 0, -1.0, 1.0)},
-    }
-
-
-def row(
-    method: Method, given: dict[str, Any], model: gradcam.Model, changed: dict[str, gradcam.Model], x: Any, layer: str, target: int
-) -> str:
-    def raw(one: gradcam.Model, of: Any) -> Any:
-        return one.explain(x, target=of, layer=layer, method=method.name, relu=False, **given).raw
-
-    before = raw(model, target)
-    cells = [text(raw(new, target) - before, before) for new in changed.values()]
-    negative = raw(model, Negative(target))
-    same, opposite = (np.abs(negative - sign * before).max() / np.abs(before).max() for sign in (1, -1))
+def row(kind: Mapped, changed: Changed) -> str:
+    cells = [text(found) for found in changed.compare(kind).values()]
+    before, negative = (kind.maps(changed.model, changed.x, t, changed.layer) for t in (changed.target, Negative(changed.target)))
+    same, opposite = (float(difference(sign * before, negative).whole[0]) for sign in (1, -1))
     cells.append(f"= ({same:.0e})" if same < EQUAL else f"L -> -L ({opposite:.0e})" if opposite < EQUAL else "other map")
-    shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if name != "rng")
-    return f"| {method.name}{f', `{shown}`' if shown else ''} | " + " | ".join(cells) + " |"
+    return f"| {kind.name} | " + " | ".join(cells) + " |"
 
 
-def text(difference: Any, before: Any) -> str:
+def text(found: Difference) -> str:
     """A difference relative to the peak: none, one constant, or how much."""
-    peak = np.abs(before).max()
-    whole, rest = np.abs(difference).max() / peak, np.abs(difference - difference.mean()).max() / peak
+    whole, rest = float(found.whole[0]), float(found.rest[0])
     if whole < EQUAL:
         return f"= ({whole:.0e})"
     return f"const {whole:.2g} ({rest:.0e})" if rest < EQUAL else f"{whole:.2g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,26 +10,12 @@ from model.networks import model_bytes, normal
 from onnx import helper
 
 import gradcam
-from gradcam.methods import METHODS
-from gradcam.methods.base import Laws
+from gradcam.experiments.parametrisation import Mapped, mapped
 from gradcam.targets import Negative
 
 
-class Law(NamedTuple):
-    """What happens to the raw map of a method, as `gradcam.methods.base.Laws` says."""
-
-    method: str
-    laws: Laws
-    options: dict[str, Any] = {}
-
-
-OPTIONS = {"smoothgradcam++": {"rng": 3}, "randomcam": {"rng": 3}}
-LAWS = [Law(m.name, m.laws, OPTIONS.get(m.name, {})) for m in METHODS.values() if m.laws and m.name != "cam"] + [
-    # The rule "energy" reads activations that are not centred: a shift may turn the sign, though not the map.
-    Law("eigencam", Laws("=", "changes", "=", "="), {"center": True, "sign": "extreme"}),
-    Law("fem", Laws("const", "changes", "changes", "="), {"mask": "fraction"}),
-]
-IDS = [" ".join([law.method, *map(str, law.options.values())]) for law in LAWS]
+KINDS = mapped()
+IDS = [kind.name for kind in KINDS]
 
 CHANNELS, CLASS = 6, 1
 GENERATOR = np.random.default_rng(5)
@@ -75,8 +61,8 @@ def test_the_function_is_the_same(name):
     assert np.abs(a - b).max() > 0.1 * np.abs(a).max()
 
 
-def raw(model: gradcam.Model, law: Law, target: Any = CLASS) -> np.ndarray:
-    return model.explain(X, target=target, layer="a", method=law.method, relu=False, **law.options).raw
+def raw(model: gradcam.Model, kind: Mapped, target: Any = CLASS) -> np.ndarray:
+    return kind.maps(model, X, target, "a")
 
 
 def largest(difference: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -85,13 +71,13 @@ def largest(difference: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("law", LAWS, ids=IDS)
-def test_reparametrisation(law, change):
-    before, after = raw(MODEL, law), raw(CHANGED[change], law)
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
+def test_reparametrisation(kind, change):
+    before, after = raw(MODEL, kind), raw(CHANGED[change], kind)
     difference = after - before
     constant = difference.mean((1, 2), keepdims=True)
     whole, rest = largest(difference, before), largest(difference - constant, before)
-    expected = getattr(law.laws, change)
+    expected = getattr(kind.laws, change)
     if expected == "=":
         assert whole.max() < EQUAL
     elif expected == "const":
@@ -102,16 +88,16 @@ def test_reparametrisation(law, change):
         assert rest.min() > DIFFERENT
 
 
-@pytest.mark.parametrize("law", LAWS, ids=IDS)
-def test_negated_score(law):
-    before, after = raw(MODEL, law), raw(MODEL, law, Negative(CLASS))
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
+def test_negated_score(kind):
+    before, after = raw(MODEL, kind), raw(MODEL, kind, Negative(CLASS))
     same, opposite = largest(after - before, before), largest(after + before, before)
-    if law.laws.negated == "=":
+    if kind.laws.negated == "=":
         assert same.max() < EQUAL
-    elif law.laws.negated == "L -> -L":
+    elif kind.laws.negated == "L -> -L":
         assert opposite.max() < EQUAL
     else:
-        assert law.laws.negated == "other map"
+        assert kind.laws.negated == "other map"
         assert min(same.min(), opposite.min()) > DIFFERENT
 
 
