@@ -11,7 +11,16 @@ from pathlib import Path
 
 from gradcam.environment import cpu_info, installed_version
 from gradcam.errors import nearest
-from gradcam.experiments import class_discrimination, counterfactual, label_encoding, plots, relu_or_not, training_zero, truth_table
+from gradcam.experiments import (
+    class_discrimination,
+    counterfactual,
+    label_encoding,
+    moving_zero,
+    plots,
+    relu_or_not,
+    training_zero,
+    truth_table,
+)
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.results import Result, tabulate
 from gradcam.experiments.study import FULL, Scale, Study
@@ -21,7 +30,7 @@ __all__ = ["EXPERIMENTS", "Experiment", "draw", "pictures", "run", "run_on"]
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (truth_table, relu_or_not, training_zero, label_encoding, class_discrimination, counterfactual)
+    for module in (truth_table, relu_or_not, moving_zero, training_zero, label_encoding, class_discrimination, counterfactual)
 }
 """All experiments by name, in the order of the story."""
 
