@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import Cases, centred, enlarged, maps_and_weights, present, raw_maps
+from gradcam.experiments.cases import Cases, Maps, centred, enlarged, maps_and_weights, present, raw_maps
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.measures import localisation
 from gradcam.experiments.networks import Design
@@ -21,7 +21,6 @@ from gradcam.experiments.parametrisation import (
     Mapped,
     blanking_shift,
     channel_spread,
-    channel_weights,
     mapped,
 )
 from gradcam.experiments.results import Claim, Identity, Record, Table
@@ -31,8 +30,6 @@ from gradcam.model import Model
 from gradcam.reparametrisation import reparametrise
 
 __all__ = ["EXPERIMENT", "directions"]
-
-Floats = NDArray[np.floating[Any]]
 
 LAYERS = ("act3", "evidence")
 """Layers whose channels can be shifted, scaled and turned around: an unpadded convolution and the mean over the positions read them."""
@@ -50,13 +47,13 @@ _RANDOM = 2  # directions, for each seed
 _BLANKED = 5  # cases whose map is made blank
 
 
-def directions(alpha: NDArray[np.float64], spread: NDArray[np.float64], seed: int) -> dict[str, list[NDArray[np.float64]]]:
+def directions(alpha: Maps, spread: NDArray[np.float64], seed: int) -> dict[str, list[NDArray[np.float64]]]:
     """Return shifts of size 1 by the kind of their direction, (C,) each: drawn at random, and the one that lowers the mean map most.
 
     The mean over the pictures of the constant ``sum alpha[k] shift[k]`` is as low as a shift of that size can make it.
     """
     drawn = list(np.random.default_rng(seed).standard_normal((_RANDOM, len(spread))))
-    found = {"random": drawn, "lowering": [-(alpha * spread).mean(axis=0)]}
+    found = {"random": drawn, "lowering": [-(alpha.astype(np.float64) * spread).mean(axis=0)]}
     return {kind: [spread * d / np.sqrt((d**2).mean()) for d in each] for kind, each in found.items()}
 
 
@@ -245,8 +242,8 @@ EXPERIMENT = Experiment(
         ),
         "shifted": (
             "max(L,0) after a shift of size t, in standard deviations of the channels, in random directions and in the one that lowers "
-            "the mean map most: maps that point into the box, share of the map in the box, IoU with the box, blank maps. A blank map points nowhere and has "
-            "the share 0. At the layer 'evidence' gradcam, hirescam and xgradcam are the same map.",
+            "the mean map most: hits of the pointing game, share of the map in the box, IoU with it, blank maps. A blank map has no hit "
+            "and the share 0. At the layer 'evidence' gradcam, hirescam and xgradcam are the same map.",
             ("layer", "direction", "map", "t"),
         ),
         "blanking": (

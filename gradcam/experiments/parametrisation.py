@@ -23,7 +23,6 @@ __all__ = [
     "Mapped",
     "blanking_shift",
     "channel_spread",
-    "channel_weights",
     "difference",
     "draw_changes",
     "gradcam_from",
@@ -211,12 +210,7 @@ def channel_spread(activations: Floats) -> Numbers:
     return np.asarray(activations.std(axis=(0, *range(2, activations.ndim)), dtype=np.float64))
 
 
-def channel_weights(gradients: Floats) -> Numbers:
-    """Return alpha, the mean over the positions of (N, C, *S); (N, C)."""
-    return np.asarray(gradients.mean(axis=tuple(range(2, gradients.ndim)), dtype=np.float64))
-
-
-def blanking_shift(maps: Floats, alpha: Numbers, spread: Numbers) -> tuple[Numbers, Numbers]:
+def blanking_shift(maps: Floats, alpha: Floats, spread: Numbers) -> tuple[Numbers, Numbers]:
     """Return the smallest shift for each picture that brings the peak of its Grad-CAM map to zero, and its size.
 
     Parameters
@@ -236,6 +230,7 @@ def blanking_shift(maps: Floats, alpha: Numbers, spread: Numbers) -> tuple[Numbe
         Root of the mean over the channels of (shift / unit)^2: no shift with a smaller one does it. NaN where it is zero.
     """
     peak = np.maximum(maps.reshape(len(maps), -1).max(axis=1), 0).astype(np.float64)
+    alpha = alpha.astype(np.float64)
     norm = ((alpha * spread) ** 2).sum(axis=1)
     factor = np.divide(peak, norm, out=np.zeros_like(norm), where=norm > 0)
     size = factor * np.sqrt(norm / alpha.shape[1])

@@ -17,7 +17,6 @@ from gradcam.experiments.parametrisation import (
     Changed,
     blanking_shift,
     channel_spread,
-    channel_weights,
     difference,
     gradcam_from,
     mapped,
@@ -89,8 +88,8 @@ def test_difference_without_and_with_a_constant():
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_smaller_shift_brings_the_peak_to_zero(changed, layer):
     c = changed[layer]
-    a, g = c.model.activations_and_gradients(c.x, target=c.target, layer=layer)
-    maps, alpha, spread = c.model.explain(c.x, target=c.target, layer=layer, relu=False).raw, channel_weights(g), channel_spread(a)
+    a, found = c.model.run(c.x, [layer]), c.model.explain(c.x, target=c.target, layer=layer, relu=False)
+    maps, alpha, spread = found.raw, found.weights, channel_spread(a)
     np.testing.assert_allclose(spread, [a[:, k].std() for k in range(a.shape[1])], rtol=1e-12)
     shifts, sizes = blanking_shift(maps, alpha, spread)
     chosen = int(np.nanargmin(sizes))
