@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import gradcam
-from gradcam.experiments.parametrisation import EQUAL, Changed, Difference, Mapped, difference, mapped
+from gradcam.experiments.parametrisation import EQUAL, Changed, Mapped, described, difference, mapped
 from gradcam.preprocess import open_image
 from gradcam.targets import Negative
 
@@ -91,19 +91,11 @@ def last_linear_layer(model: gradcam.Model) -> str:
 
 
 def row(kind: Mapped, changed: Changed) -> str:
-    cells = [text(found) for found in changed.compare(kind).values()]
+    cells = [described(found) for found in changed.compare(kind).values()]
     before, negative = (kind.maps(changed.model, changed.x, t, changed.layer) for t in (changed.target, Negative(changed.target)))
     same, opposite = (float(difference(sign * before, negative).whole[0]) for sign in (1, -1))
     cells.append(f"= ({same:.0e})" if same < EQUAL else f"L -> -L ({opposite:.0e})" if opposite < EQUAL else "other map")
     return f"| {kind.name} | " + " | ".join(cells) + " |"
-
-
-def text(found: Difference) -> str:
-    """A difference relative to the peak: none, one constant, or how much."""
-    whole, rest = float(found.whole[0]), float(found.rest[0])
-    if whole < EQUAL:
-        return f"= ({whole:.0e})"
-    return f"const {whole:.2g} ({rest:.0e})" if rest < EQUAL else f"{whole:.2g}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from gradcam.targets import ClassScore, Negative
 
 __all__ = [
     "VARIANTS",
+    "AnyCases",
     "Cases",
     "Maps",
     "absent",
@@ -47,6 +48,27 @@ VARIANTS: dict[str, Callable[[Maps], Maps]] = {
 """What may be shown of a signed map L."""
 
 _CHUNK = 100  # cases of one run
+
+
+class AnyCases(Protocol):
+    """What maps of any pictures with a class each are made from, and judged by."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """Pictures as networks read them, (M, C, H, W)."""
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of a picture."""
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """Where the objects are, (M, H, W)."""
+
+    def targets(self, sign: int = 1) -> list[Any]:
+        """Score of each class, or its negative."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,11 @@ class Cases:
     def inputs(self) -> NDArray[np.float32]:
         """Pictures as networks read them, (M, 1, H, W)."""
         return self.scenes.inputs
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of a picture."""
+        return self.scenes.images.shape[1:]
 
     @property
     def boxes(self) -> NDArray[np.int64]:
@@ -147,7 +174,7 @@ def absent(scenes: Scenes, seed: int = 0) -> Cases:
 
 
 def explained(
-    model: Model, cases: Cases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any
+    model: Model, cases: AnyCases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any
 ) -> list[Explanation]:
     """Explain all cases: the score of each class, or its negative; signed maps, some cases in each explanation."""
     with warnings.catch_warnings():
@@ -160,12 +187,12 @@ def explained(
         ]
 
 
-def raw_maps(model: Model, cases: Cases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> Maps:
+def raw_maps(model: Model, cases: AnyCases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> Maps:
     """Signed maps at the layer's size, (M, h, w)."""
     return np.concatenate([e.raw for e in explained(model, cases, layer, method, sign=sign, **keywords)])
 
 
-def quadrant_maps(model: Model, cases: Cases, layer: str, *, sign: int = 1) -> Maps:
+def quadrant_maps(model: Model, cases: AnyCases, layer: str, *, sign: int = 1) -> Maps:
     """Return Q1 to Q4 of Grad-CAM at the layer's size, (M, 4, h, w); they sum to the map. See `gradcam.signs`."""
     found = explained(model, cases, layer, sign=sign, signs=True)  # signs: their arrays are kept, so that nothing runs twice
     return np.concatenate([np.stack(e.signs(compare=False).quadrants, axis=1) for e in found])
@@ -176,16 +203,16 @@ def centred(maps: Maps) -> Maps:
     return np.asarray(maps - maps.mean(axis=(1, 2), keepdims=True))
 
 
-def maps_and_weights(model: Model, cases: Cases, layer: str, *, sign: int = 1) -> tuple[Maps, Maps]:
+def maps_and_weights(model: Model, cases: AnyCases, layer: str, *, sign: int = 1) -> tuple[Maps, Maps]:
     """Return signed Grad-CAM maps at the layer's size, (M, h, w), and the weights of its channels, (M, C)."""
     found = explained(model, cases, layer, sign=sign)
     maps, weights = (np.concatenate([getattr(e, name) for e in found]) for name in ("raw", "weights"))
     return maps, weights
 
 
-def enlarged(maps: Maps, cases: Cases) -> Maps:
+def enlarged(maps: Maps, cases: AnyCases) -> Maps:
     """Bring maps to the size of the pictures, as `Explanation.map` does it: after the ReLU, linearly. (M, H, W)."""
-    return resize(maps, cases.scenes.images.shape[1:])
+    return resize(maps, cases.size)
 
 
 def region_numbers(maps: Maps, regions: NDArray[np.bool_]) -> list[dict[str, float]]:

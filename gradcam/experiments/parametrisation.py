@@ -23,6 +23,7 @@ __all__ = [
     "Mapped",
     "blanking_shift",
     "channel_spread",
+    "described",
     "difference",
     "draw_changes",
     "gradcam_from",
@@ -155,6 +156,14 @@ def difference(before: Floats, after: Floats) -> Difference:
     peak = np.abs(first).max(axis=1)
     peak = np.where(peak > 0, peak, np.nan)
     return Difference(np.abs(change).max(axis=1) / peak, np.abs(change - change.mean(axis=1, keepdims=True)).max(axis=1) / peak)
+
+
+def described(found: Difference) -> str:
+    """Say of the largest difference of several maps: none (and what rounding leaves), one constant, or how much."""
+    whole, rest = (float(np.nanmax(numbers, initial=0)) for numbers in found)
+    if whole < EQUAL:
+        return f"= ({whole:.0e})"
+    return f"const {whole:.2g} ({rest:.0e})" if rest < EQUAL else f"{whole:.2g}"
 
 
 @dataclass(frozen=True)

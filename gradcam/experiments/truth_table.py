@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import Cases, enlarged, present, quadrant_maps, raw_maps
+from gradcam.experiments.cases import AnyCases, enlarged, present, quadrant_maps, raw_maps
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.networks import LAYERS, PRE_LAYERS, Activation, Design
 from gradcam.experiments.results import Claim, Identity, Record, Table
@@ -22,7 +22,7 @@ QUADRANTS = ("Q1", "Q2", "Q3", "Q4")
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
-def quadrant_numbers(model: Model, cases: Cases, layer: str) -> dict[str, float]:
+def quadrant_numbers(model: Model, cases: AnyCases, layer: str) -> dict[str, float]:
     """Return the mean share of each quadrant in all mass, and how much of its mass lies in the box of the explained object.
 
     A share in the box is the ratio of sums over all cases, so that pictures count by their mass, and NaN for a quadrant without any.
