@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -154,7 +155,9 @@ class BuildExtension(build_ext):
         def one(source: str) -> str:
             (target,) = self.compiler.object_filenames([source], output_dir=output_dir)
             if not os.path.exists(target) or os.path.getmtime(target) <= max(newest_header, os.path.getmtime(source)):
+                started = time.time()
                 serial([source], output_dir=output_dir, depends=depends, **options)
+                os.utime(target, (started, started))  # a file that changed meanwhile makes it out of date
             return target
 
         # The dispatch files hold all kernels of an ISA and take longest: they start first.
