@@ -46,7 +46,7 @@ def test_info_lists_layers_and_marks_the_default(capsys):
     out = capsys.readouterr().out
     assert "input  image  (axis0, 1, 64, 64)  float32" in out
     assert sum(line.endswith("<- default") for line in out.splitlines()) == 1
-    assert "conv_output" in out
+    assert "blocked_winograd_output" in out
     assert "arena" in out
 
 

@@ -64,6 +64,9 @@ APART: dict[str, Emit] = {
     "Conv": lambda g, x, n: g.emit("Conv", x, constant(g, 5, 4, 3), None, **CONV),
     "ConvInputGrad": lambda g, x, n: g.emit("ConvInputGrad", x, constant(g, 4, 3, 3), input_shape=(n, 3, 6), **CONV),
     "BatchNorm": lambda g, x, n: norm(g, x),
+    "LayerNorm of positions": lambda g, x, n: g.emit("LayerNorm", x, constant(g, 6), constant(g, 6, seed=2), axis=2, epsilon=1e-3),
+    "LayerNorm of all but the pictures": lambda g, x, n: g.emit("LayerNorm", x, None, None, axis=1, epsilon=1e-3),
+    "LayerNormGrad of positions": lambda g, x, n: g.emit("LayerNormGrad", x, constant(g, 6), unary(g, "Tanh", x), axis=2, epsilon=1e-3),
     "MaxPool": lambda g, x, n: g.emit("MaxPool", x, **WINDOW),
     "AveragePool": lambda g, x, n: g.emit("AveragePool", x, **WINDOW),
     "ReduceMean over positions": lambda g, x, n: g.reduce("ReduceMean", x, (2,), False),
@@ -124,6 +127,8 @@ TOGETHER: dict[str, Emit] = {
     "batch statistics": lambda g, x, n: g.sub(x, g.reduce("ReduceMean", x, (0, 2), True)),
     "batch norm in training form": lambda g, x, n: g.emit("BatchNormTrain", x, constant(g, 4), constant(g, 4), epsilon=1e-3),
     "weight gradient of a convolution": lambda g, x, n: g.emit("ConvWeightGrad", x, x, weight_shape=(4, 4, 3), **CONV),
+    "LayerNorm with pictures in a row": lambda g, x, n: g.emit("LayerNorm", x, None, None, axis=0, epsilon=1e-3),
+    "LayerNormGrad with pictures in a row": lambda g, x, n: g.emit("LayerNormGrad", x, None, unary(g, "Tanh", x), axis=0, epsilon=1e-3),
     "Softmax over pictures": lambda g, x, n: g.emit("Softmax", x, axis=0),
     "Gram matrix of the pictures": lambda g, x, n: g.emit(
         "MatMul", g.reshape(x, (n, 24)), g.reshape(x, (n, 24)), trans_a=False, trans_b=True
