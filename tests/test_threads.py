@@ -108,15 +108,15 @@ def test_numbers_of_threads_of_different_threads_do_not_meet():
 def long_model(layers: int = 400) -> bytes:
     """Many convolutions of a few milliseconds each."""
     w = Weights()
-    names = conv(w, "x", "c0", (16, 16))
+    names = conv(w, "x", "c0", (32, 32))
     nodes = [*names]
     for i in range(1, layers):
         nodes.append(helper.make_node("Conv", [f"c{i - 1}", "c0.weight", "c0.bias"], [f"c{i}"], pads=[1, 1, 1, 1]))
-    return model_bytes(nodes, {"x": ["N", 16, 96, 96]}, {f"c{layers - 1}": None}, w, check=False)
+    return model_bytes(nodes, {"x": ["N", 32, 96, 96]}, {f"c{layers - 1}": None}, w, check=False)
 
 
 def test_other_threads_run_during_a_call():
-    model, x = gradcam.load(long_model(60)), normal((2, 16, 96, 96))
+    model, x = gradcam.load(long_model(60)), normal((2, 32, 96, 96))
     model(x[:1])
     thread = threading.Thread(target=lambda: model(x, num_threads=1))
     beats, start = [], time.perf_counter()
@@ -279,7 +279,7 @@ import numpy as np
 import gradcam
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
-x = np.random.default_rng(0).standard_normal((PICTURES, 16, 96, 96)).astype(np.float32)
+x = np.random.default_rng(0).standard_normal((PICTURES, 32, 96, 96)).astype(np.float32)
 model(x[:1, :])  # plans are made
 start = time.perf_counter()
 CALL
@@ -326,7 +326,7 @@ import os, signal
 import numpy as np
 import gradcam
 model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
-x = np.random.default_rng(0).standard_normal((60, 16, 96, 96)).astype(np.float32)
+x = np.random.default_rng(0).standard_normal((60, 32, 96, 96)).astype(np.float32)
 class Alarm(Exception):
     pass
 seen = []
@@ -357,7 +357,7 @@ import numpy as np
 import gradcam
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 model = gradcam.load(os.path.dirname(os.path.abspath(__file__)) + "/long.onnx")
-x = np.random.default_rng(0).standard_normal((4, 16, 96, 96)).astype(np.float32)
+x = np.random.default_rng(0).standard_normal((4, 32, 96, 96)).astype(np.float32)
 wanted, found = model(x).tobytes(), []
 thread = threading.Thread(target=lambda: found.append(model(x).tobytes()))
 thread.start()
