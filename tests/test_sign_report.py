@@ -129,7 +129,7 @@ def test_text_and_json(digits, scene):
     assert len(record["top"]["supporting"]) == 2
     assert record == report[0].to_dict(2)
     assert "\n" not in report.summary()
-    assert "Q4 55%" in report.summary()
+    assert "Q4 54%" in report.summary()
 
 
 def test_nan_is_null_in_json():

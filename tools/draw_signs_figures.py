@@ -17,7 +17,7 @@ from gradcam.render.signs import sign_panel, signed_picture, signs_peak
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 BEFORE_RELU = "conv4"
-DIGIT, OTHER = 9, 8
+DIGIT, OTHER = 2, 8
 
 
 def write(name: str, drawn: np.ndarray) -> None:

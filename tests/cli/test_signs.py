@@ -42,7 +42,7 @@ def test_the_full_report_as_text(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.count("signed map") == 2
     assert captured.out.count("alpha") == 8
-    assert f"{SCENE}\npicture 0: class {FIRST}, score 15.07" in captured.out
+    assert f"{SCENE}\npicture 0: class {FIRST}, score 17, layer relu4" in captured.out
     for q, mass in enumerate(report(PRESENT[0]).masses[0]):
         assert any(f"Q{q + 1} " in line and f" {mass:+.4g} " in line for line in captured.out.splitlines()) or mass == 0
     assert "preprocessing: exactly 64x64" in captured.err
@@ -102,7 +102,7 @@ def test_explain_prints_one_line(capsys):
 
 def test_the_demo_names_the_contested_digit(capsys):
     assert main(["demo", "-o", "demo.png"]) == 0
-    assert f"digit 9: {report(9).summary()}" in capsys.readouterr().out
+    assert f"digit 8: {report(8).summary()}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
