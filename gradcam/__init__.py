@@ -1,5 +1,8 @@
 """Grad-CAM and its relatives for any convolutional network, without a training framework."""
 
+from importlib import import_module
+from types import ModuleType
+
 from gradcam import targets
 from gradcam.array_methods import (
     cam,
@@ -104,3 +107,10 @@ __all__ = [
     "threads",
     "xgrad_cam",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `datasets`, `experiments`, `metrics` and `train` when they are first asked for."""
+    if name in ("datasets", "experiments", "metrics", "train"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -186,3 +186,15 @@ assert len(os.listdir("/proc/self/task")) == before
     if not Path("/proc/self/task").is_dir():
         pytest.skip("needs /proc")
     run_python(program)
+
+
+def test_parts_that_few_need_are_imported_when_they_are_asked_for():
+    found = run_python(
+        "import sys, gradcam\n"
+        "parts = ('datasets', 'experiments', 'metrics', 'train')\n"
+        "print([part for part in parts if f'gradcam.{part}' in sys.modules])\n"
+        "print([getattr(gradcam, part).__name__ for part in parts])\n"
+    )
+    assert found.splitlines() == ["[]", "['gradcam.datasets', 'gradcam.experiments', 'gradcam.metrics', 'gradcam.train']"]
+    with pytest.raises(AttributeError, match="module 'gradcam' has no attribute 'nothing'"):
+        gradcam.nothing  # noqa: B018
