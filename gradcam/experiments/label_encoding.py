@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import enlarged, most_crowded, present, raw_maps, relative
+from gradcam.experiments.cases import present, raw_maps, relative
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.measures import SIGNS_CAPTION, localisation, signs_of
 from gradcam.experiments.networks import Design, Last
@@ -94,15 +94,7 @@ def _draw_hits(study: Study, tables: Mapping[str, Table]) -> Any:
 
 
 def _draw_example(study: Study, tables: Mapping[str, Table]) -> Any:
-    seed = study.scale.seeds[0]
-    example = most_crowded(present(study.test))
-    figure, axes = plots.grid(2, len(ENCODINGS) + 1, width=2.0, height=2.3)
-    for row, c in enumerate(example.classes[:2]):
-        plots.show_picture(axes[row][0], example.scenes.images[row], f"score y of {c}", example.boxes[row])
-        for ax, (encoding, design) in zip(axes[row][1:], ENCODINGS.items(), strict=True):
-            map = enlarged(raw_maps(study.trained(design, seed), example[row : row + 1], "evidence"), example)[0]
-            plots.show_map(ax, map, example.scenes.images[row], encoding.replace(", ", "\n"))
-    return figure
+    return plots.designs(study, ENCODINGS, "score y of", height=2.3)
 
 
 EXPERIMENT = Experiment(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcam.errors import require
+from gradcam.experiments.cases import enlarged, most_crowded, present, raw_maps
+from gradcam.experiments.networks import LAYERS, Design
 from gradcam.experiments.results import Table
+from gradcam.experiments.study import Study
 from gradcam.render.signs import signed_picture
 
 __all__ = [
@@ -116,6 +119,19 @@ def show_picture(ax: Any, image: NDArray[np.uint8], title: str = "", box: NDArra
     ax.set_title(title, fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])
+
+
+def designs(study: Study, chosen: Mapping[str, Design], title: str, height: float) -> Any:
+    """Return a figure of the maps of two objects of one scene, at the last layer of networks of several designs; the first seed's."""
+    example = most_crowded(present(study.test))
+    figure, axes = grid(2, len(chosen) + 1, width=2.0, height=height)
+    for row, c in enumerate(example.classes[:2]):
+        case = example[row : row + 1]
+        show_picture(axes[row][0], case.scenes.images[0], f"{title} {c}", case.boxes[0])
+        for ax, (name, design) in zip(axes[row][1:], chosen.items(), strict=True):
+            maps = raw_maps(study.trained(design, study.scale.seeds[0]), case, LAYERS[-1])
+            show_map(ax, enlarged(maps, case)[0], case.scenes.images[0], name.replace(", ", "\n"))
+    return figure
 
 
 def png(figure: Any) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from gradcam.experiments import plots
-from gradcam.experiments.cases import centred, enlarged, maps_and_weights, most_crowded, present, raw_maps, relative
+from gradcam.experiments.cases import centred, maps_and_weights, present, raw_maps, relative
 from gradcam.experiments.experiment import Experiment
 from gradcam.experiments.measures import SIGNS_CAPTION, localisation, signs_of
 from gradcam.experiments.networks import Design, Last
@@ -113,15 +113,7 @@ def _draw_hits(study: Study, tables: Mapping[str, Table]) -> Any:
 
 
 def _draw_example(study: Study, tables: Mapping[str, Table]) -> Any:
-    seed = study.scale.seeds[0]
-    example = most_crowded(present(study.test))
-    figure, axes = plots.grid(2, len(LASTS) + 1, width=2.0, height=2.2)
-    for row, c in enumerate(example.classes[:2]):
-        plots.show_picture(axes[row][0], example.scenes.images[row], f"evidence for {c}", example.boxes[row])
-        for ax, last in zip(axes[row][1:], LASTS, strict=True):
-            model = study.trained(Design(last=last), seed)
-            plots.show_map(ax, enlarged(raw_maps(model, example[row : row + 1], "evidence"), example)[0], example.scenes.images[row], last)
-    return figure
+    return plots.designs(study, {last: Design(last=last) for last in LASTS}, "evidence for", height=2.2)
 
 
 EXPERIMENT = Experiment(

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from math import sqrt
 
 from gradcam.graph.ir import Graph, Node, Value
+from gradcam.graph.passes.joining import Joining
 
 __all__ = ["fuse_gates", "with_scalar"]
 
@@ -21,25 +22,12 @@ def fuse_gates(graph: Graph, keep: Collection[Value] = ()) -> Graph:
     return _Gates(graph, keep).replaced()
 
 
-class _Gates:
-    def __init__(self, graph: Graph, keep: Collection[Value]) -> None:
-        self.graph, self.producers, self.consumers = graph, graph.producers(), graph.consumers()
-        self.kept = {*graph.outputs, *keep}
-        self.nodes: dict[Node, Node | None] = {}
-
-    def replaced(self) -> Graph:
-        for node in self.graph.nodes:
-            if node.op == "Mul":
-                self._gate(node)
-            elif node.op == "Erf":
-                self._gelu(node)
-        nodes = [new for n in self.graph.nodes if (new := self.nodes.get(n, n)) is not None]
-        return Graph(list(self.graph.inputs), list(self.graph.outputs), nodes)
-
-    def only_reader(self, value: Value) -> Node | None:
-        """The one node that reads a value which nobody else asks for."""
-        readers = self.consumers.get(value, [])
-        return readers[0] if len(readers) == 1 and value not in self.kept and readers[0] not in self.nodes else None
+class _Gates(Joining):
+    def visit(self, node: Node) -> None:
+        if node.op == "Mul":
+            self._gate(node)
+        elif node.op == "Erf":
+            self._gelu(node)
 
     def _replace(self, last: Node, x: Value, op: str, gone: list[Node]) -> None:
         self.nodes.update(dict.fromkeys(gone))

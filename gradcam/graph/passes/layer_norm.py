@@ -7,6 +7,7 @@ from math import prod
 
 from gradcam.graph.ir import Graph, Node, Value
 from gradcam.graph.passes.gates import with_scalar
+from gradcam.graph.passes.joining import Joining
 
 __all__ = ["fuse_layer_norm"]
 
@@ -20,27 +21,10 @@ def fuse_layer_norm(graph: Graph, keep: Collection[Value] = ()) -> Graph:
     return _LayerNorms(graph, keep).replaced()
 
 
-class _LayerNorms:
-    def __init__(self, graph: Graph, keep: Collection[Value]) -> None:
-        self.graph, self.producers, self.consumers = graph, graph.producers(), graph.consumers()
-        self.kept = {*graph.outputs, *keep}
-        self.nodes: dict[Node, Node | None] = {}
-
-    def replaced(self) -> Graph:
-        for node in self.graph.nodes:
-            if node.op == "Sqrt":
-                self._fuse(node)
-        nodes = [new for n in self.graph.nodes if (new := self.nodes.get(n, n)) is not None]
-        return Graph(list(self.graph.inputs), list(self.graph.outputs), nodes)
-
-    def _readers(self, value: Value) -> list[Node]:
-        """Nodes that read a value; none if somebody asks for it."""
-        return [] if value in self.kept else self.consumers.get(value, [])
-
-    def only_reader(self, value: Value) -> Node | None:
-        """The one node that reads a value which nobody else asks for."""
-        readers = self._readers(value)
-        return readers[0] if len(readers) == 1 else None
+class _LayerNorms(Joining):
+    def visit(self, node: Node) -> None:
+        if node.op == "Sqrt":
+            self._fuse(node)
 
     def _before(self, value: Value | None, *ops: str) -> Node | None:
         """The node that computes a value for one reader, if it is of these operators."""
@@ -67,7 +51,7 @@ class _LayerNorms:
         quotient = self._quotient(root, deviation)
         if quotient is None or axes != tuple(range(rank - len(axes), rank)):
             return
-        if any(reader not in (square, quotient[-1]) for reader in self._readers(deviation)) or deviation in self.kept:
+        if any(reader not in (square, quotient[-1]) for reader in self.readers(deviation)) or deviation in self.kept:
             return
         gone = [root, shifted, square, minus, *mean, *variance, *quotient]
         self._replace(gone, x, rank - len(axes), epsilon[1])
