@@ -127,14 +127,15 @@ $(SAN)/built: $(SAN)/venv $(BUILD_FILES) $(PACKAGE_FILES)
 
 # Two halves, each on a core.
 SAN_PYTEST = $(SAN_ENV) $(SAN)/bin/python -X faulthandler -m pytest -x -s -p no:xdist --timeout=600 -m "not slow and not notebook"
+SAN_HALF := $(addprefix tests/,ops methods train experiments)
 
 sanitize-tests: $(SAN)/built
 	nm $(SAN)/lib/python3*/site-packages/gradcam/_core*.so | grep -q __asan_init
 	@mkdir -p build
-	$(SAN_PYTEST) tests/ops >build/sanitize-ops.log 2>&1 & ops=$$!; \
-	$(SAN_PYTEST) tests --ignore=tests/ops; rest=$$?; \
-	wait $$ops || { cat build/sanitize-ops.log; exit 1; }; \
-	tail -n 3 build/sanitize-ops.log; exit $$rest
+	$(SAN_PYTEST) $(SAN_HALF) >build/sanitize-half.log 2>&1 & half=$$!; \
+	$(SAN_PYTEST) tests $(addprefix --ignore=,$(SAN_HALF)); rest=$$?; \
+	wait $$half || { cat build/sanitize-half.log; exit 1; }; \
+	tail -n 3 build/sanitize-half.log; exit $$rest
 
 # The C core without Python: leaks are found here (a stock interpreter leaks too much to look for ours).
 DRIVER := build/driver
