@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,7 +97,7 @@ class Cases:
         """Return some of the cases."""
         return replace(self, scenes=self.scenes[chosen], picture=self.picture[chosen], classes=self.classes[chosen])
 
-    @property
+    @cached_property
     def inputs(self) -> NDArray[np.float32]:
         """Pictures as networks read them, (M, 1, H, W)."""
         return self.scenes.inputs
@@ -106,12 +107,12 @@ class Cases:
         """Height and width of a picture."""
         return self.scenes.images.shape[1:]
 
-    @property
+    @cached_property
     def boxes(self) -> NDArray[np.int64]:
         """Box of each object, (M, 2, 2); zeros where the class is absent."""
         return self._each(lambda scenes, c: scenes.class_boxes(c))
 
-    @property
+    @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """The boxes as masks, (M, H, W); empty where the class is absent."""
         return drawn(self.boxes, self.scenes.images.shape[1:])
@@ -126,13 +127,13 @@ class Cases:
         """Whether the picture holds an object of another class, (M,)."""
         return np.asarray(self.others.any(axis=1))
 
-    @property
+    @cached_property
     def other_masks(self) -> NDArray[np.bool_]:
         """Boxes of the objects of other classes as one mask, (M, H, W)."""
         every = drawn(self.scenes.boxes, self.scenes.images.shape[1:])
         return np.asarray(np.any(every & self.others[:, :, None, None], axis=1))
 
-    @property
+    @cached_property
     def regions(self) -> NDArray[np.bool_]:
         """`gradcam.datasets.Scenes.regions` of each class, (M, 4, H, W): its object, other objects, distractors, ground."""
         return self._each(lambda scenes, c: scenes.regions(c))
@@ -177,14 +178,11 @@ def explained(
     model: Model, cases: AnyCases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any
 ) -> list[Explanation]:
     """Explain all cases: the score of each class, or its negative; signed maps, some cases in each explanation."""
+    inputs, targets = cases.inputs, cases.targets(sign)
+    given: dict[str, Any] = {"layer": layer, "method": method, "relu": False, **keywords}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BlankMapWarning)  # blank maps are counted, not told
-        return [
-            model.explain(
-                cases.inputs[i : i + _CHUNK], target=cases.targets(sign)[i : i + _CHUNK], layer=layer, method=method, relu=False, **keywords
-            )
-            for i in range(0, len(cases), _CHUNK)
-        ]
+        return [model.explain(inputs[i : i + _CHUNK], target=targets[i : i + _CHUNK], **given) for i in range(0, len(cases), _CHUNK)]
 
 
 def raw_maps(model: Model, cases: AnyCases, layer: str | None, method: str = "gradcam", *, sign: int = 1, **keywords: Any) -> Maps:

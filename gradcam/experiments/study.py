@@ -23,7 +23,6 @@ __all__ = ["FULL", "QUICK", "Scale", "Study"]
 
 _BATCH = 32
 _RATE = 1e-2
-_CHUNK = 250  # pictures of one run, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,7 @@ class Study:
 
     def scores(self, model: Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of pictures, (N, 10)."""
-        parts = [np.asarray(model(x[i : i + _CHUNK], num_threads=self.num_threads)) for i in range(0, len(x), _CHUNK)]
-        return np.concatenate(parts)
+        return np.asarray(model(x, num_threads=self.num_threads))
 
 
 def _scenes(count: int, split: Split) -> Scenes:
