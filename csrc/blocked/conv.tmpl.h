@@ -115,12 +115,14 @@ GCAM_FN(blocked_conv_block)(const GCAM_FN(blocked_conv_work) * base, ptrdiff_t b
             }
             work.weights += i * g->source_blocks * base->tile.tap_count * item;
             const ptrdiff_t left = g->result_blocks - first;
+            const ptrdiff_t spare = g->group_count * g->source_blocks * GCAM_BLOCK - g->source.c;
             gcam_tile_part part = {.out_blocks = left < tile_blocks ? left : tile_blocks,
                                    .bias_length = g->result.c - channel};
             for (ptrdiff_t block = 0; block < g->source_blocks; block += depth) {
                 part.in_blocks = g->source_blocks - block < depth ? g->source_blocks - block : depth;
                 part.begins = block == 0;
                 part.ends = block + depth >= g->source_blocks;
+                part.spare = part.ends ? spare : 0;
                 GCAM_FN(blocked_conv_rows)(&work, &part, row, stop);
                 work.source += part.in_blocks * g->source.plane;
                 work.weights += part.in_blocks * base->tile.tap_count * item;

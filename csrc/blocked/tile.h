@@ -25,6 +25,7 @@ typedef struct {
 typedef struct {
     int begins, ends;      /* starts from the bias, not from what is stored; ends with the epilogue */
     ptrdiff_t in_blocks;   /* input blocks summed over */
+    ptrdiff_t spare;       /* lanes of the last of them that hold no channel, and are left out */
     ptrdiff_t out_blocks;  /* output blocks stored: the last tile may have fewer than it computes */
     ptrdiff_t bias_length; /* elements of the bias from this tile on */
     int adds;              /* the sums, begun anew, are added to what is stored: several short chains for one long */

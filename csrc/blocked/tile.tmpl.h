@@ -2,7 +2,8 @@
  *
  *   sum[pixel][channel] = sum over blocks b, taps t, lanes k of in[b in_block + taps[t] + k] w[b][t][k][channel]
  *
- * Weights are one stream, [block][tap][GCAM_BLOCK][BLOCKED_CHANNELS]. Every sum runs over b, t, k in ascending order in
+ * Weights are one stream, [block][tap][GCAM_BLOCK][BLOCKED_CHANNELS]; of the last block, lanes k that hold no channel
+ * are left out. Every sum runs over b, t, k in ascending order in
  * one chain, continued from memory where an earlier call began it: how the blocks are cut into calls does not change
  * the bits. */
 
@@ -50,15 +51,16 @@ GCAM_FN(tile_begin)(const int runs, const int columns, const int vectors, const 
 /* `in_pixel` is a constant once inlined, or g->in_pixel. */
 GCAM_INLINE void
 GCAM_FN(tile_sum)(const int runs, const int columns, const int vectors, const ptrdiff_t in_pixel,
-                  const gcam_tile_geom *g, ptrdiff_t blocks, const GCAM_FN(tile_place) * at,
+                  const gcam_tile_geom *g, const gcam_tile_part *part, const GCAM_FN(tile_place) * at,
                   vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS])
 {
     const real_t *restrict w = at->weights;
-    for (ptrdiff_t b = 0; b < blocks; b++) {
+    for (ptrdiff_t b = 0; b < part->in_blocks; b++) {
+        const ptrdiff_t spare = b + 1 < part->in_blocks ? 0 : part->spare;
         for (ptrdiff_t t = 0; t < g->tap_count; t++) {
             const real_t *restrict first = at->in[0] + b * g->in_block + g->taps[t];
             const real_t *restrict second = at->in[runs - 1] + b * g->in_block + g->taps[t];
-            for (int k = 0; k < GCAM_BLOCK; k++) {
+            for (ptrdiff_t k = spare; k < GCAM_BLOCK; k++) {
                 vreal line[BLOCKED_VECTORS];
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors * VLANES; v += BLOCKED_LINE) {
@@ -81,6 +83,7 @@ GCAM_FN(tile_sum)(const int runs, const int columns, const int vectors, const pt
                 second++;
                 w += BLOCKED_CHANNELS;
             }
+            w += spare * BLOCKED_CHANNELS;
         }
     }
 }
@@ -193,7 +196,7 @@ GCAM_FN(tile_of)(const int runs, const int columns, const int vectors, const ptr
 {
     vreal sum[GCAM_TILE_RUNS * BLOCKED_COLUMNS][BLOCKED_VECTORS];
     GCAM_FN(tile_begin)(runs, columns, vectors, g, part, at, sum);
-    GCAM_FN(tile_sum)(runs, columns, vectors, in_pixel, g, part->in_blocks, at, sum);
+    GCAM_FN(tile_sum)(runs, columns, vectors, in_pixel, g, part, at, sum);
     GCAM_FN(tile_finish)(runs, columns, vectors, g, part, at, sum);
 }
 
