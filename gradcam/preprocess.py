@@ -18,6 +18,7 @@ __all__ = ["Preprocess", "default_preprocess", "open_image"]
 
 Numbers = float | tuple[float, ...]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+_BASIC = ("PNG", "JPEG", "BMP")  # of these, those that Pillow reads without loading all its plugins
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "imagenet": {"channels": "rgb", "scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
@@ -237,7 +238,7 @@ def open_image(source: str | os.PathLike[str] | IO[bytes]) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(source, formats=_FORMATS) as picture:
+            with _opened(pillow, source) as picture:
                 picture.load()
                 return _pixels(pillow, require("PIL.ImageOps", "image").exif_transpose(picture))
     except (FileNotFoundError, IsADirectoryError, PermissionError):
@@ -246,6 +247,13 @@ def open_image(source: str | os.PathLike[str] | IO[bytes]) -> NDArray[np.uint8]:
         raise ValueError(f"{name}: this is no picture in a format that is read ({', '.join(_FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise ValueError(f"{name}: this picture cannot be read: {error}") from error
+
+
+def _opened(pillow: Any, source: str | os.PathLike[str] | IO[bytes]) -> Any:
+    try:
+        return pillow.open(source, formats=_BASIC)
+    except pillow.UnidentifiedImageError:
+        return pillow.open(source, formats=_FORMATS)
 
 
 def _pixels(pillow: Any, picture: Any) -> NDArray[np.uint8]:

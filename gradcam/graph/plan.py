@@ -112,8 +112,8 @@ class PlanBuilder:
         array = source.data
 
         def pack() -> tuple[NDArray[Any], NDArray[Any]]:
-            stored = np.dtype(np.uint16) if dtype == BFLOAT16 else dtype
-            return array, _aligned(_call.call(kernel, attributes, [np.ascontiguousarray(array)], [(count,)], result=stored)[0])
+            memory = _aligned(count, np.dtype(np.uint16) if dtype == BFLOAT16 else dtype)
+            return array, _call.call(kernel, attributes, [np.ascontiguousarray(array)], [memory])[0]
 
         whole = (id(array), self.real.char, _call.isa, kernel, count, *key)
         return Value(f"{weight.name}.packed", (count,), dtype, self.packs.get(whole, pack)[1])
@@ -132,13 +132,11 @@ class PlanBuilder:
         return bool(self.packs.get((id(array), "finite"), look)[1])
 
 
-def _aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers at a multiple of a cache line, which no vector of them straddles then."""
-    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+def _aligned(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that begins with a cache line, so that vectors of it straddle none."""
+    memory = np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    copy = memory[start : start + array.nbytes].view(array.dtype)
-    copy[...] = array
-    return copy
+    return memory[start : start + count * dtype.itemsize].view(dtype)
 
 
 class Plan:

@@ -42,12 +42,12 @@ def call(
     kernel: str,
     attributes: Attributes,
     inputs: Sequence[NDArray[Any] | None],
-    outputs: Sequence[tuple[int, ...]],
+    outputs: Sequence[tuple[int, ...] | NDArray[Any]],
     *,
     num_threads: int | None = None,
     result: np.dtype[Any] | type | None = None,
 ) -> tuple[NDArray[Any], ...]:
-    """Run one kernel and return its new output arrays.
+    """Run one kernel and return its output arrays.
 
     Parameters
     ----------
@@ -57,15 +57,16 @@ def call(
         Geometry, as the kernel's header states it.
     inputs : sequence of ndarray or None
         C-contiguous arrays of one floating type (indices: int64); None for an absent operand.
-    outputs : sequence of tuple of int
-        Shapes of the results.
+    outputs : sequence of tuple of int or ndarray
+        Shapes of new results, or arrays to write them into.
     num_threads : int, optional
         See `gradcam.set_num_threads`.
     result : dtype, optional
-        Type of the results where it is not that of the inputs: int64 of indices, uint16 of bfloat16.
+        Type of new results where it is not that of the inputs: int64 of indices, uint16 of bfloat16.
     """
     dtype = next(x.dtype for x in inputs if x is not None and x.dtype.kind == "f")
-    results = tuple(np.empty(shape, dtype if result is None else result) for shape in outputs)
+    kind = dtype if result is None else result
+    results = tuple(y if isinstance(y, np.ndarray) else np.empty(y, kind) for y in outputs)
     touched = sum(x.size for x in inputs if x is not None) + sum(y.size for y in results)
     workers = resolve_threads(num_threads)
     if touched < SERIAL_ELEMENTS:

@@ -241,14 +241,17 @@ class _Reader:
         need = count * dtype.itemsize
         if self.max_bytes is not None and self.used + need * together > self.max_bytes:
             raise MemoryBudgetError(f"load: {where} of {need} bytes goes beyond max_bytes={self.max_bytes}")
-        if tensor.data_location == types.EXTERNAL:
-            raw = self._external(tensor, need, where)
+        external = tensor.data_location == types.EXTERNAL
+        if external or tensor.HasField("raw_data"):
+            raw = self._external(tensor, need, where) if external else tensor.raw_data
+            self._check_count(tensor, len(raw), need, where)
             if together > 1:
                 array = onnx.numpy_helper.to_array(types(data_type=tensor.data_type, dims=dims, raw_data=raw))
             else:
                 array = np.frombuffer(raw, dtype.newbyteorder("<") if dtype.kind != "V" else dtype).reshape(dims)
         else:
-            self._check_count(tensor, count, need, where)
+            fields = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+            self._check_count(tensor, sum(len(getattr(tensor, name)) for name in fields), count, where)
             try:
                 array = onnx.numpy_helper.to_array(tensor)
             except (TypeError, ValueError) as error:
@@ -258,16 +261,11 @@ class _Reader:
             return np.ascontiguousarray(array).reshape(dims)
         if tensor.data_type in (types.FLOAT16, types.BFLOAT16):
             array = array.astype(np.float32)
-        if array.dtype.kind == "f" and np.isnan(array).any():
+        if array.dtype.kind == "f" and array.size and np.isnan(array.max()):
             raise self.error(f"{where} holds NaN", where)
         return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(dims)
 
-    def _check_count(self, tensor: Any, count: int, need: int, where: str) -> None:
-        if tensor.HasField("raw_data"):
-            carried, wanted = len(tensor.raw_data), need
-        else:
-            fields = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
-            carried, wanted = sum(len(getattr(tensor, name)) for name in fields), count
+    def _check_count(self, tensor: Any, carried: int, wanted: int, where: str) -> None:
         if carried != wanted:
             raise self.error(f"{where}: declares {tuple(tensor.dims)}, hence {wanted} bytes or numbers, but carries {carried}", where)
 
