@@ -44,7 +44,7 @@ stay in float32.
 In bfloat16, of the forward run alone:
 
 * activations and weights of convolutions by the direct kernel: 1x1, strides over 1, 5x5 and larger, dilated, groups other than
-  depthwise, and 3x3 where Winograd's algorithm does not pay (under 144 pixels or 32 channels);
+  depthwise, and 3x3 where Winograd's algorithm does not pay (under 144 pixels);
 * rows and weights of linear layers whose sizes are multiples of 16, for any number of rows;
 * residuals and results that only such layers read.
 
@@ -201,8 +201,7 @@ def times_part(networks: Sequence[Path], rounds: int, counts: Sequence[int]) -> 
     lines = [
         "## Times",
         "",
-        f"Forward run of one picture in ms, best of {rounds} interleaved rounds. Other programs shared the machine:",
-        "ratios mean more than times.",
+        f"Forward run of one picture in ms, best of {rounds} interleaved rounds.",
         "",
     ]
     lines += [f"| network | threads | float32 | bfloat16 | float32 / bfloat16 | {title} (float32) | {title} / bfloat16 |"]
@@ -278,7 +277,7 @@ def kernels_part(rounds: int) -> list[str]:
         direct, winograd, bf16 = kernel_times(c, k, size, kernel, stride, rounds)
         lines.append(f"| {c}, {k} | {size} x {size} | {kernel}x{kernel}, {stride} | {direct:.0f} | {winograd or '-'} | {bf16:.0f} |")
     lines += ["", "Winograd's algorithm needs a quarter of the multiplications, bfloat16 half the time for each: where the first applies,"]
-    return [*lines, "from 144 pixels and 32 channels on, it is about as fast or faster, and exact to float32. It stays."]
+    return [*lines, "from 144 pixels on, it is about as fast or faster, and exact to float32. It stays."]
 
 
 def kernel_times(c: int, k: int, size: int, kernel: int, stride: int, rounds: int) -> tuple[float, int, float]:
