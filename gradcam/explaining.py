@@ -122,6 +122,7 @@ def gradient_rows(
     row = _resolve(labels, bound, target, mode)
     value = _default_layer(bound, [row]) if layer_name is None else bound.forward.layer(layer_name)
     _check_mixing(function, bound, "differentiated")
+    _check_pictures(function, bound, value)
     layer = Layer(value, bound.forward.channel_axis(value))  # in the layout of the tensor, tokens and all
     activations, gradients = gradients_of(
         Job(session, bound, (layer,), find_method(function, "gradcam"), mode, num_threads=num_threads), row
@@ -135,6 +136,16 @@ def gradient_rows(
 def _check_mixing(function: str, bound: Bound, verb: str) -> None:
     if not bound.forward.per_picture and bound.pictures > 1:
         raise ValueError(f"{function}: x: this model mixes the pictures of a batch, so only one picture at a time can be {verb}")
+
+
+def _check_pictures(function: str, bound: Bound, layer: Value) -> None:
+    forward = bound.forward
+    count = 1 if forward.per_picture else bound.pictures
+    if (forward.picture_axes or {}).get(layer) or layer.shape[0] != count and bound.pictures:
+        raise LayerError(
+            f"{function}: layer: '{layer.name}' of shape {layer.shape} does not have the pictures along axis 0: "
+            "take a layer before or behind it that has"
+        )
 
 
 def _warn_without_relu(function: str, bound: Bound, request: Request) -> None:
@@ -195,6 +206,7 @@ def _default_layer(bound: Bound, rows: Sequence[Sequence[Target]]) -> Value:
 
 
 def _axis(function: str, bound: Bound, layer: Value, channel_axis: int | None) -> int:
+    _check_pictures(function, bound, layer)
     rank = len(layer.shape)
     axis = bound.forward.channel_axis(layer) if channel_axis is None else channel_axis
     if not -rank <= axis < rank or axis % rank == 0 or axis % rank not in (1, rank - 1):

@@ -50,6 +50,19 @@ class Net:
         y = self.g.transpose(self.g.reshape(self.linear(x, 3 * CHANNELS), (n, t, 3, HEADS, SIZE)), (2, 0, 3, 1, 4))
         return self.joined(self.attended(*(self.g.emit("Gather", y, self.g.constant(np.array(i)), axis=0) for i in range(3))), t)
 
+    def one_query(self, x, position):
+        """The same, for what one token asks."""
+        n, t, _ = x.shape
+        y = self.g.transpose(self.g.reshape(self.linear(x, 3 * CHANNELS), (n, t, 3, HEADS, SIZE)), (2, 0, 3, 1, 4))
+        q, k, v = (self.g.emit("Gather", y, self.g.constant(np.array(i)), axis=0) for i in range(3))
+        return self.joined(self.attended(self.slice(q, 2, position, 1), k, v), 1)
+
+    def first_query(self, x):
+        return self.one_query(x, 0)
+
+    def last_query(self, x):
+        return self.one_query(x, x.shape[1] - 1)
+
     def split(self, x):
         """One product, cut into three, tokens in front."""
         n, t, _ = x.shape
@@ -84,10 +97,34 @@ class Net:
         heads = self.g.transpose(self.attended(*parts), (0, 2, 1, 3))
         return self.g.reshape(heads, (1, h * w, HEADS * SIZE))
 
+    def still_windows(self, picture):
+        """Windows that stay in place: keys and values differ from one to the next, so that their sum comes last."""
+        n, h, w, c = picture.shape
+        x = self.g.transpose(self.g.reshape(picture, (n, h // 2, 2, w // 2, 2, c)), (0, 1, 3, 2, 4, 5))
+        x = self.g.reshape(x, (h * w // 4, 4, c))
+        parts = [self.g.transpose(self.g.reshape(self.linear(x, c), (h * w // 4, 4, HEADS, SIZE)), (0, 2, 1, 3)) for _ in range(3)]
+        return self.g.reshape(self.g.transpose(self.attended(*parts), (0, 2, 1, 3)), (1, h * w, HEADS * SIZE))
+
+    def weighted(self, x):
+        """Each token times a number of its own."""
+        return self.linear(self.g.mul(x, self.weights(1, x.shape[1], 1)), CHANNELS)
+
+    def channel_sum(self, x):
+        """Channels added up before anything else: their gradients are alike, tokens' are not."""
+        total = self.g.reduce("ReduceSum", x, (2,), True)
+        return self.linear(self.gelu(total), CHANNELS)
+
+    def direct(self, x):
+        """Nothing between the layer and the head."""
+        return x
+
+    def gelu(self, x):
+        return self.g.emit("Gelu", x, alpha=0.0, beta=0.0)
+
     def mixed(self, x):
         """A product over the tokens: columns are channels."""
         turned = self.g.transpose(x, (0, 2, 1))
-        return self.g.transpose(self.g.emit("Gelu", self.linear(turned, 9), alpha=0.0, beta=0.0), (0, 2, 1))
+        return self.g.transpose(self.gelu(self.linear(turned, 9)), (0, 2, 1))
 
     def flattened(self, picture):
         """Tokens made of a picture with channels first."""
@@ -95,15 +132,21 @@ class Net:
         return self.packed(self.g.transpose(self.g.reshape(picture, (n, c, h * w)), (0, 2, 1)))
 
 
-# name: form, shape of the layer, axis of its channels, prefix tokens, whether no product has rows of all tokens any more
+# name: form, shape of the layer, axis of its channels, prefix tokens, whether products become smaller
 FORMS = {
     "packed": (Net.packed, (1, TOKENS, CHANNELS), 2, 1, True),
     "packed, all tokens": (Net.packed, (1, TOKENS - 1, CHANNELS), 2, 0, True),
+    "first query": (Net.first_query, (1, TOKENS, CHANNELS), 2, 1, True),
+    "last query": (Net.last_query, (1, TOKENS, CHANNELS), 2, 1, True),
     "split": (Net.split, (1, TOKENS, CHANNELS), 2, 1, True),
     "split, two prefixes": (Net.split, (1, TOKENS + 1, CHANNELS), 2, 2, True),
     "separate": (Net.separate, (1, TOKENS, CHANNELS), 2, 1, True),
     "residual": (Net.residual, (1, TOKENS, CHANNELS), 2, 1, True),
     "windows": (Net.windows, (1, *GRID, CHANNELS), 3, 0, False),
+    "still windows": (Net.still_windows, (1, *GRID, CHANNELS), 3, 0, True),
+    "weighted": (Net.weighted, (1, TOKENS, CHANNELS), 2, 1, False),
+    "channel sum": (Net.channel_sum, (1, TOKENS, CHANNELS), 2, 1, False),
+    "direct": (Net.direct, (1, TOKENS, CHANNELS), 2, 1, False),
     "mixed": (Net.mixed, (1, TOKENS, CHANNELS), 2, 1, True),
     "flattened": (Net.flattened, (1, CHANNELS, *GRID), 1, 0, True),
 }
@@ -117,11 +160,19 @@ def late_row(net, y):
     return net.g.emit("Gather", y, net.g.constant(np.array(y.shape[1] - 1)), axis=1)
 
 
+def cut_row(net, y):
+    return net.g.reshape(net.slice(y, 1, 0, 1), (1, y.shape[2]))
+
+
+def late_cut(net, y):
+    return net.g.reshape(net.slice(y, 1, y.shape[1] - 1, 1), (1, y.shape[2]))
+
+
 def mean(net, y):
-    return net.g.reduce("ReduceMean", net.g.emit("Gelu", y, alpha=0.0, beta=0.0), (1,), False)
+    return net.g.reduce("ReduceMean", net.gelu(y), (1,), False)
 
 
-@pytest.mark.parametrize("head", [row, late_row, mean])
+@pytest.mark.parametrize("head", [row, late_row, cut_row, late_cut, mean])
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_means_are_the_same_for_less_work(name, head, dtype):
@@ -129,7 +180,7 @@ def test_means_are_the_same_for_less_work(name, head, dtype):
     net = Net(dtype)
     x = net.g.input("x", shape)
     layer = net.g.emit("Tanh", x, alpha=0.0, beta=0.0)
-    score = net.g.sum(net.linear(head(net, form(net, layer)), 5), (0, 1))
+    score = net.g.sum(net.gelu(net.linear(head(net, form(net, layer)), 5)), (0, 1))
     gradient = gradients(net.g, score, [layer])[0]
     kept = net.slice(gradient, 1, prefix, shape[1] - prefix) if prefix else gradient
     seen = kept if len(shape) == 4 else net.g.reshape(kept, (1, *GRID, CHANNELS))
@@ -140,7 +191,7 @@ def test_means_are_the_same_for_less_work(name, head, dtype):
     late, soon = compile_plan(graph, real, without=("reduce_early",)), compile_plan(graph, real)
     expected, found = late.run([array], 3, 1), soon.run([array], 3, 1)
     scale = np.abs(expected[1]).max()
-    assert scale > 0
+    assert scale > 0 or name in ("direct", "weighted", "channel sum") and head in (row, cut_row)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=(1e-13 if dtype == "float64" else 2e-6) * scale)
     assert soon.run([array], 3, 2)[1].tobytes() == found[1].tobytes()

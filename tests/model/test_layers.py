@@ -334,3 +334,21 @@ def test_modules_can_be_reparametrised():
     new = gradcam.reparametrise(model, "body[0]", scale=2)
     np.testing.assert_allclose(new(x), model(x), rtol=1e-6)
     np.testing.assert_allclose(new.run(x, outputs=["body.0"]), 2 * model.run(x, outputs=["out0"]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_layers_without_the_pictures_in_front(pictures):
+    """Attention of PyTorch moves the tokens in front of the pictures."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["turned", "w"], ["tokens"]),
+        helper.make_node("Relu", ["tokens"], ["active"]),
+        helper.make_node("ReduceMean", ["active"], ["y"], axes=[0], keepdims=0),
+    ]
+    model = gradcam.load(model_bytes(nodes, {"x": ["N", 9, 6]}, {"y": ["N", 5]}, {"w": normal((6, 5))}))
+    x = normal((pictures, 9, 6))
+    for call in (model.explain, model.activations_and_gradients):
+        with pytest.raises(gradcam.LayerError, match=rf"{call.__name__}: layer: 'tokens' of shape \(9, 1, 5\) does not have the pictures"):
+            call(x, target=1, layer="tokens")
+    a, g = model.activations_and_gradients(x, layer="x", target=1)
+    assert a.shape == g.shape == x.shape
