@@ -86,24 +86,19 @@ class Net:
         return self.g.add(x, self.packed(x))
 
     def windows(self, picture):
-        """Attention within windows of 2 x 2 of a picture with channels last, moved by one."""
-        n, h, w, c = picture.shape
-        for axis in (1, 2):
-            cut = self.slice(picture, axis, 1, picture.shape[axis] - 1), self.slice(picture, axis, 0, 1)
-            picture = self.g.emit("Concat", *cut, axis=axis)
-        x = self.g.transpose(self.g.reshape(picture, (n, h // 2, 2, w // 2, 2, c)), (0, 1, 3, 2, 4, 5))
-        x = self.g.reshape(x, (h * w // 4, 4, c))
-        parts = [self.g.transpose(self.g.reshape(self.linear(x, c), (h * w // 4, 4, HEADS, SIZE)), (0, 2, 1, 3)) for _ in range(3)]
-        heads = self.g.transpose(self.attended(*parts), (0, 2, 1, 3))
-        return self.g.reshape(heads, (1, h * w, HEADS * SIZE))
-
-    def still_windows(self, picture):
-        """Windows that stay in place: keys and values differ from one to the next, so that their sum comes last."""
+        """Attention within windows of 2 x 2 of a picture with channels last: the sum over windows comes last."""
         n, h, w, c = picture.shape
         x = self.g.transpose(self.g.reshape(picture, (n, h // 2, 2, w // 2, 2, c)), (0, 1, 3, 2, 4, 5))
         x = self.g.reshape(x, (h * w // 4, 4, c))
         parts = [self.g.transpose(self.g.reshape(self.linear(x, c), (h * w // 4, 4, HEADS, SIZE)), (0, 2, 1, 3)) for _ in range(3)]
         return self.g.reshape(self.g.transpose(self.attended(*parts), (0, 2, 1, 3)), (1, h * w, HEADS * SIZE))
+
+    def moved_windows(self, picture):
+        """Windows of a picture that is turned by one row and one column, in slices of both axes."""
+        for axis in (1, 2):
+            cut = self.slice(picture, axis, 1, picture.shape[axis] - 1), self.slice(picture, axis, 0, 1)
+            picture = self.g.emit("Concat", *cut, axis=axis)
+        return self.windows(picture)
 
     def weighted(self, x):
         """Each token times a number of its own."""
@@ -142,8 +137,8 @@ FORMS = {
     "split, two prefixes": (Net.split, (1, TOKENS + 1, CHANNELS), 2, 2, True),
     "separate": (Net.separate, (1, TOKENS, CHANNELS), 2, 1, True),
     "residual": (Net.residual, (1, TOKENS, CHANNELS), 2, 1, True),
-    "windows": (Net.windows, (1, *GRID, CHANNELS), 3, 0, False),
-    "still windows": (Net.still_windows, (1, *GRID, CHANNELS), 3, 0, True),
+    "windows": (Net.windows, (1, *GRID, CHANNELS), 3, 0, True),
+    "moved windows": (Net.moved_windows, (1, *GRID, CHANNELS), 3, 0, False),
     "weighted": (Net.weighted, (1, TOKENS, CHANNELS), 2, 1, False),
     "channel sum": (Net.channel_sum, (1, TOKENS, CHANNELS), 2, 1, False),
     "direct": (Net.direct, (1, TOKENS, CHANNELS), 2, 1, False),
