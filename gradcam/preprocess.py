@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import contextlib
 import os
 import warnings
 from dataclasses import dataclass, fields
@@ -18,7 +19,8 @@ __all__ = ["Preprocess", "default_preprocess", "open_image"]
 
 Numbers = float | tuple[float, ...]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-_BASIC = ("PNG", "JPEG", "BMP")  # of these, those that Pillow reads without loading all its plugins
+_BASIC = ("PNG", "JPEG", "BMP")
+"""Of these, those that Pillow reads without loading all its plugins."""
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "imagenet": {"channels": "rgb", "scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
@@ -250,10 +252,10 @@ def open_image(source: str | os.PathLike[str] | IO[bytes]) -> NDArray[np.uint8]:
 
 
 def _opened(pillow: Any, source: str | os.PathLike[str] | IO[bytes]) -> Any:
-    try:
-        return pillow.open(source, formats=_BASIC)
-    except pillow.UnidentifiedImageError:
-        return pillow.open(source, formats=_FORMATS)
+    if isinstance(source, str | os.PathLike):  # a stream may not be read twice
+        with contextlib.suppress(pillow.UnidentifiedImageError):
+            return pillow.open(source, formats=_BASIC)
+    return pillow.open(source, formats=_FORMATS)
 
 
 def _pixels(pillow: Any, picture: Any) -> NDArray[np.uint8]:

@@ -97,6 +97,30 @@ def test_metadata():
             Preprocess.from_metadata(bad)
 
 
+class Pipe(io.RawIOBase):
+    """A stream that can be read once."""
+
+    def __init__(self, content):
+        self.rest = io.BytesIO(content)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        return self.rest.readinto(buffer)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "WEBP", "TIFF"])
+def test_formats_from_files_and_streams(format, tmp_path):
+    options = {"lossless": True} if format == "WEBP" else {}
+    content = encoded(Image.fromarray(picture(10, 20)), format, **options).getvalue()
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    for source in (path, str(path), io.BytesIO(content), io.BufferedReader(Pipe(content))):
+        np.testing.assert_array_equal(open_image(source), expected)
+
+
 def test_orientation_transparency_palette_and_sixteen_bits():
     image = Image.fromarray(picture(10, 20))
     exif = Image.Exif()
