@@ -102,6 +102,19 @@ def test_small_integers_are_exact(isa, seed, dtype):
     np.testing.assert_array_equal(y, naive(x, w, bias, *window))
 
 
+@pytest.mark.parametrize(("channels", "kernel"), [(200, (3, 3)), (196, (3, 3)), (1160, (1, 1)), (1153, (1, 1)), (105, (5, 5))])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_in_several_parts_whose_last_block_is_not_full(isa, channels, kernel, dtype):
+    """Weights of so many channels do not stay close together: only the last part may leave lanes out."""
+    pad = tuple(n // 2 for n in kernel)
+    window = ((1, 1), pad, pad, (1, 1), 1)
+    x, w = integers((1, channels, 9, 8), dtype), integers((24, channels, *kernel), dtype, 1)
+    np.testing.assert_array_equal(forward(x, w, None, *window, workers=2), naive(x, w, None, *window))
+    turned = np.ascontiguousarray(w.swapaxes(0, 1))
+    dx = gradient(x, turned, (1, 24, 9, 8), *window, workers=2)
+    np.testing.assert_array_equal(dx, naive_grad(x, turned, (1, 24, 9, 8), *window))
+
+
 @pytest.mark.parametrize("seed", seeds(40))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradient_on_small_integers_is_exact(isa, seed, dtype):
