@@ -139,9 +139,8 @@ def _check_mixing(function: str, bound: Bound, verb: str) -> None:
 
 
 def _check_pictures(function: str, bound: Bound, layer: Value) -> None:
-    forward = bound.forward
-    count = 1 if forward.per_picture else bound.pictures
-    if (forward.picture_axes or {}).get(layer) or layer.shape[0] != count and bound.pictures:
+    count = 1 if bound.forward.per_picture else bound.pictures
+    if bound.forward.picture_axis(layer) or layer.shape[0] != count and bound.pictures:
         raise LayerError(
             f"{function}: layer: '{layer.name}' of shape {layer.shape} does not have the pictures along axis 0: "
             "take a layer before or behind it that has"

@@ -129,10 +129,14 @@ class Forward:
 
     def arrange(self, value: Value, array: NDArray[Any], pictures: int) -> NDArray[Any]:
         """Put the pictures of a result, which stand one block after the other, along the axis where the model has them."""
-        axis = 0 if self.picture_axes is None else self.picture_axes.get(value, 0)
+        axis = self.picture_axis(value)
         if not axis or pictures < 2:
             return array
         return np.concatenate(list(array.reshape(pictures, *value.shape)), axis)
+
+    def picture_axis(self, value: Value) -> int | None:
+        """Axis of the pictures, where they do not meet (None: the value is the same for all); else 0."""
+        return 0 if self.picture_axes is None else self.picture_axes.get(value, 0)
 
     def channel_axis(self, layer: Value) -> int:
         """Axis of the channels of a layer; 1 where the operators do not tell."""

@@ -117,6 +117,14 @@ class Builder:
         """Return x with permuted axes."""
         return x if tuple(perm) == tuple(range(len(x.shape))) else self.emit("Transpose", x, perm=tuple(perm))
 
+    def part(self, x: Value, axis: int, start: int, size: int) -> Value:
+        """Return `size` elements of x from `start` along an axis."""
+        if size == x.shape[axis]:
+            return x
+        starts, sizes = [0] * len(x.shape), list(x.shape)
+        starts[axis], sizes[axis] = start, size
+        return self.emit("Slice", x, starts=tuple(starts), steps=(1,) * len(starts), sizes=tuple(sizes))
+
     def expand(self, x: Value, shape: Shape) -> Value:
         """Return x broadcast to `shape`."""
         return x if x.shape == tuple(shape) else self.emit("Expand", x, shape=tuple(shape))

@@ -77,11 +77,8 @@ class Layer:
         """Emit what methods see of the tensor or its gradient: prefix tokens cut off, the others on their grid."""
         if self.tokens is None:
             return array
-        axis = 3 - self.channels
-        starts = tuple(self.tokens[0] if i == axis else 0 for i in range(3))
-        sizes = tuple(n - start for n, start in zip(array.shape, starts, strict=True))
-        kept = g.emit("Slice", array, starts=starts, steps=(1, 1, 1), sizes=sizes) if any(starts) else array
-        return g.reshape(kept, self.shape)
+        axis, prefix = 3 - self.channels, self.tokens[0]
+        return g.reshape(g.part(array, axis, prefix, array.shape[axis] - prefix), self.shape)
 
     def arrange(self, array: NDArray[Any]) -> NDArray[Any]:
         """Do the same with an array for any number of pictures."""

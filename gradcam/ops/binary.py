@@ -20,6 +20,7 @@ __all__ = [
     "maximum",
     "minimum",
     "mul",
+    "padded_shape",
     "pow",
     "prelu",
     "sub",
@@ -58,21 +59,22 @@ def broadcast_shape(a_shape: Sequence[int], b_shape: Sequence[int], function: st
     if rank > MAX_RANK:
         raise ValueError(f"{function}: a, b: expected up to {MAX_RANK} axes, got {rank}")
     shape = []
-    for a, b in zip(_padded(a_shape, rank), _padded(b_shape, rank), strict=True):
+    for a, b in zip(padded_shape(a_shape, rank), padded_shape(b_shape, rank), strict=True):
         if a != b and a != 1 and b != 1:
             raise ValueError(f"{function}: b: expected a shape that broadcasts with {tuple(a_shape)}, got {tuple(b_shape)}")
         shape.append(b if a == 1 else a)
     return tuple(shape)
 
 
-def _padded(shape: Sequence[int], rank: int) -> tuple[int, ...]:
+def padded_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return a shape with axes of size 1 in front, as broadcasting reads it."""
     return (*(1,) * (rank - len(shape)), *shape)
 
 
 def _strides(shape: Sequence[int], rank: int) -> tuple[int, ...]:
     """Element strides of a contiguous array, 0 along axes that broadcasting repeats."""
     strides, step = [0] * rank, 1
-    for axis, size in reversed(list(enumerate(_padded(shape, rank)))):
+    for axis, size in reversed(list(enumerate(padded_shape(shape, rank)))):
         if size != 1:
             strides[axis] = step
         step *= max(size, 1)  # an empty axis keeps its stride: that is how the kernels know it from a repeated one
@@ -195,6 +197,6 @@ def binary_input_grads(op: str, a: object, b: object, dy: object) -> tuple[NDArr
 
 
 def _summed_to(gradient: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    padded = _padded(shape, gradient.ndim)
+    padded = padded_shape(shape, gradient.ndim)
     repeated = tuple(axis for axis, size in enumerate(padded) if size != gradient.shape[axis])
     return (reduce.sum(gradient, repeated, keepdims=True) if repeated else gradient).reshape(shape)

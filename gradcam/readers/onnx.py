@@ -243,7 +243,7 @@ class _Reader:
             raise MemoryBudgetError(f"load: {where} of {need} bytes goes beyond max_bytes={self.max_bytes}")
         external = tensor.data_location == types.EXTERNAL
         if external or tensor.HasField("raw_data"):
-            raw = self._external(tensor, need, where) if external else tensor.raw_data
+            raw = self._external(tensor, need, where) if external else tensor.raw_data  # a copy each time it is asked for
             self._check_count(tensor, len(raw), need, where)
             if together > 1:
                 array = onnx.numpy_helper.to_array(types(data_type=tensor.data_type, dims=dims, raw_data=raw))

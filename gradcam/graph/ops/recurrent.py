@@ -101,7 +101,7 @@ class _Layer:
 
     def row(self, value: Value, direction: int) -> Value:
         """Return the part of one direction, without that axis."""
-        return self.g.reshape(_part(self.g, value, 0, direction, 1), value.shape[1:])
+        return self.g.reshape(self.g.part(value, 0, direction, 1), value.shape[1:])
 
     def biases(self, direction: int) -> tuple[Value, Value] | None:
         """Return the biases of the input and of the state, (gates * hidden,) each."""
@@ -109,7 +109,7 @@ class _Layer:
             return None
         size = self.gates * self.hidden
         both = self.row(self.weights(3, (len(self.reverse), 2 * size)), direction)
-        return _part(self.g, both, 0, 0, size), _part(self.g, both, 0, size, size)
+        return self.g.part(both, 0, 0, size), self.g.part(both, 0, size, size)
 
     def initial(self, index: int, direction: int) -> Value:
         """Return a state before the first step, (batch, hidden) or, equal for all of the batch, (1, hidden)."""
@@ -121,8 +121,8 @@ class _Layer:
             batch = given.shape[axis]  # the size of the batch in the file, which the model may be run without
         directions = len(self.reverse)
         state = self.weights(index, (batch, directions, self.hidden) if self.batch_first else (directions, batch, self.hidden))
-        state = g.reshape(_part(g, state, 1 - axis, direction, 1), (batch, self.hidden))
-        return _part(g, state, 0, 0, 1) if _same_along(state.data, 0) else state
+        state = g.reshape(g.part(state, 1 - axis, direction, 1), (batch, self.hidden))
+        return g.part(state, 0, 0, 1) if _same_along(state.data, 0) else state
 
     def lengths(self) -> NDArray[np.int64] | None:
         """Return the length of every sequence of the batch, or None if all have all steps."""
@@ -140,14 +140,6 @@ class _Layer:
 def _same_along(data: NDArray[np.generic] | None, axis: int) -> bool:
     """Whether a constant is the same at all indices of an axis."""
     return data is not None and data.shape[axis] > 0 and bool((data == np.take(data, [0], axis)).all())
-
-
-def _part(g: Builder, x: Value, axis: int, start: int, size: int) -> Value:
-    """Return `size` elements from `start` along an axis."""
-    if size == x.shape[axis]:
-        return x
-    sizes = tuple(size if i == axis else n for i, n in enumerate(x.shape))
-    return g.emit("Slice", x, starts=tuple(start if i == axis else 0 for i in range(len(x.shape))), steps=(1,) * len(x.shape), sizes=sizes)
 
 
 def _layer(node: OnnxNode, inputs: Inputs, g: Builder, gates: int) -> _Layer:
@@ -182,7 +174,7 @@ def _projections(layer: _Layer, added: list[Value | None]) -> list[Value]:
     g, weights = layer.g, layer.node.required(layer.inputs, 1)
     count, size, features = weights.shape
     projected = g.emit("MatMul", layer.x, g.reshape(weights, (count * size, features)), trans_a=False, trans_b=True)
-    parts = [_part(g, projected, 2, i * size, size) for i in range(count)]
+    parts = [g.part(projected, 2, i * size, size) for i in range(count)]
     return [part if bias is None else g.add(part, bias) for part, bias in zip(parts, added, strict=True)]
 
 
@@ -199,7 +191,7 @@ def _steps(g: Builder, x: Value, reverse: bool) -> Iterator[Value]:
     half = count // 2
     parts = [(0, half), (half, count - half)]
     for start, size in reversed(parts) if reverse else parts:
-        yield from _steps(g, _part(g, x, 1, start, size), reverse)
+        yield from _steps(g, g.part(x, 1, start, size), reverse)
 
 
 @dataclass(slots=True)
@@ -310,27 +302,27 @@ def gru(node: OnnxNode, inputs: Inputs, g: Builder) -> list[Value]:
 
 def _late_bias(g: Builder, own: Value, recurrent: Value, hidden: int) -> Value:
     """Biases that can be added to the input if the state's bias of the candidate is reset with its product."""
-    kept = _part(g, recurrent, 0, 0, 2 * hidden)
+    kept = g.part(recurrent, 0, 0, 2 * hidden)
     return g.add(own, g.emit("Concat", kept, g.constant(np.zeros(hidden, g.real)), axis=0))
 
 
 def _gru_cell(layer: _Layer, direction: int, f: Activation, h: Activation, *, late: bool) -> Cell:
     g, size = layer.g, layer.hidden
     recurrence, pair = layer.row(layer.node.required(layer.inputs, 2), direction), layer.biases(direction)
-    gates, candidate = _part(g, recurrence, 0, 0, 2 * size), _part(g, recurrence, 0, 2 * size, size)
-    bias = None if pair is None else _part(g, pair[1], 0, 2 * size, size)
+    gates, candidate = g.part(recurrence, 0, 0, 2 * size), g.part(recurrence, 0, 2 * size, size)
+    bias = None if pair is None else g.part(pair[1], 0, 2 * size, size)
 
     def cell(x: Value, state: State) -> State:
         before = state[0]
         product = _product(g, before, recurrence if late else gates)
-        both = f(g, g.add(_part(g, x, 1, 0, 2 * size), _part(g, product, 1, 0, 2 * size)))
-        z, r = _part(g, both, 1, 0, size), _part(g, both, 1, size, size)
+        both = f(g, g.add(g.part(x, 1, 0, 2 * size), g.part(product, 1, 0, 2 * size)))
+        z, r = g.part(both, 1, 0, size), g.part(both, 1, size, size)
         if late:
-            inner = _part(g, product, 1, 2 * size, size)
+            inner = g.part(product, 1, 2 * size, size)
             inner = g.mul(r, inner if bias is None else g.add(inner, bias))
         else:
             inner = _product(g, g.mul(r, before), candidate)
-        new = h(g, g.add(_part(g, x, 1, 2 * size, size), inner))
+        new = h(g, g.add(g.part(x, 1, 2 * size, size), inner))
         return (g.add(new, g.mul(z, g.sub(before, new))),)
 
     return cell
@@ -356,17 +348,17 @@ def _lstm_cell(layer: _Layer, direction: int, f: Activation, k: Activation, h: A
     peepholes: list[Value | None] = [None] * 3
     if layer.node.optional(layer.inputs, 7) is not None:
         row = layer.row(layer.weights(7, (len(layer.reverse), 3 * size)), direction)
-        peepholes = [_part(g, row, 0, i * size, size) for i in range(3)]
+        peepholes = [g.part(row, 0, i * size, size) for i in range(3)]
 
     def gate(sums: Value, index: int, c: Value) -> Value:
-        x, peephole = _part(g, sums, 1, index * size, size), peepholes[index]
+        x, peephole = g.part(sums, 1, index * size, size), peepholes[index]
         return f(g, x if peephole is None else g.add(x, g.mul(peephole, c)))
 
     def cell(x: Value, state: State) -> State:
         before, c = state
         sums = g.add(x, _product(g, before, recurrence))
         i = gate(sums, 0, c)
-        new = g.mul(i, k(g, _part(g, sums, 1, 3 * size, size)))
+        new = g.mul(i, k(g, g.part(sums, 1, 3 * size, size)))
         c = g.add(new, g.sub(c, g.mul(i, c)) if coupled else g.mul(gate(sums, 2, c), c))
         return g.mul(gate(sums, 1, c), h(g, c)), c
 

@@ -38,18 +38,14 @@ def _product(g: Builder, x: Value, axes: Axes) -> Value:
     kept = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
     x = g.transpose(x, (*rest, *axes))
     x = g.reshape(x, (*x.shape[: len(rest)], prod(x.shape[len(rest) :])))
-    lead, zeros = x.shape[:-1], (0,) * len(rest)
+    axis = len(rest)
     if x.shape[-1] == 0:
         return g.constant(np.ones(kept))
     while (count := x.shape[-1]) > 1:
         half = count // 2
-        parts = [
-            g.emit("Slice", x, starts=(*zeros, start), steps=(1,) * len(x.shape), sizes=(*lead, size))
-            for start, size in ((0, half), (half, half), (2 * half, count - 2 * half))
-            if size
-        ]
+        parts = [g.part(x, axis, start, size) for start, size in ((0, half), (half, half), (2 * half, count - 2 * half)) if size]
         y = g.mul(parts[0], parts[1])
-        x = y if len(parts) == 2 else g.emit("Concat", y, parts[2], axis=len(lead))
+        x = y if len(parts) == 2 else g.emit("Concat", y, parts[2], axis=axis)
     return g.reshape(x, kept)
 
 

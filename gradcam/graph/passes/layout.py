@@ -13,7 +13,7 @@ from gradcam.graph.passes.convolutions import Border, Convolution, WeightGradien
 from gradcam.graph.passes.fuse import ACTIVATIONS
 from gradcam.ops.blocked import BLOCK, Blocked, Window
 
-__all__ = ["assign_layouts"]
+__all__ = ["assign_layouts", "by_size"]
 
 _KEEP_ZERO = frozenset(
     ("Relu", "LeakyRelu", "Tanh", "HardSwish", "Elu", "Gelu", "GeluTanh", "Erf", "Silu", "Mish", "Abs", "Neg", "Softsign")
@@ -95,7 +95,7 @@ class _Layouts:
 
     def scale(self, node: Node) -> Any:
         """A product: with one number per channel, or of two tensors."""
-        x, factor = _by_size(node)
+        x, factor = by_size(node)
         shape = node.outputs[0].shape
         if x in self.made and len(shape) == 4 and x.shape == shape and factor.shape == (*shape[:2], 1, 1) and factor.size < x.size:
             return node
@@ -262,7 +262,7 @@ class _Layouts:
             return
         result = self.tensor(y)
         if node.op == "Mul":
-            x, factor = _by_size(node)
+            x, factor = by_size(node)
             self._to_plain(factor)
             found, tensor = self.blocked(x)
             value = self._add("BlockedScale", (found, factor), y.name, result, source=tensor)
@@ -291,7 +291,7 @@ def _pool_attributes(node: Node) -> dict[str, Any]:
     return {"window": window, "ceil_mode": a["ceil_mode"], "count_include_pad": a["count_include_pad"]}
 
 
-def _by_size(node: Node) -> tuple[Value, Value]:
+def by_size(node: Node) -> tuple[Value, Value]:
     """The larger operand of a product, and the other."""
     a, b = node.input(0), node.input(1)
     return (b, a) if b.size > a.size else (a, b)

@@ -70,8 +70,7 @@ class _Row:
 
     def _slice(self, value: Value, axis: int) -> Value:
         self.leaves.append(value)
-        starts = tuple(self.position if i == axis else 0 for i in range(len(value.shape)))
-        return self.g.emit("Slice", value, starts=starts, steps=(1,) * len(starts), sizes=_one(value.shape, axis))
+        return self.g.part(value, axis, self.position, 1)
 
     def _emitted(self, node: Node, axis: int) -> Value | None:
         """The row of a node's result from rows of its inputs, None if it takes more than those."""

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from gradcam.graph.builder import Builder
-from gradcam.graph.ir import Graph, Node, Shape, Value
+from gradcam.graph.ir import Graph, Node, Value
+from gradcam.graph.passes.layout import by_size
 from gradcam.graph.passes.prune import prune
 from gradcam.graph.passes.region import Region
+from gradcam.ops.binary import padded_shape
 
 __all__ = ["reduce_early"]
 
@@ -108,9 +110,8 @@ class _Early:
 
     def mul(self, node: Node, region: Region) -> _Emit | None:
         """Times a factor without positions."""
-        x, factor = node.input(0), node.input(1)
-        x, factor = (factor, x) if factor.size > x.size else (x, factor)
-        aligned = _aligned(factor.shape, len(node.outputs[0].shape))
+        x, factor = by_size(node)
+        aligned = padded_shape(factor.shape, len(node.outputs[0].shape))
         if x.shape != node.outputs[0].shape or any(aligned[i] != 1 for i in region.axes):
             return None
         found = self.find(x, region, node)
@@ -119,7 +120,7 @@ class _Early:
     def expand(self, node: Node, region: Region) -> _Emit | None:
         """The same number at all positions."""
         x, shape = node.input(0), region.shape(node.outputs[0].shape)
-        aligned = _aligned(x.shape, len(shape))
+        aligned = padded_shape(x.shape, len(shape))
         if x.data is not None or any(aligned[i] != 1 for i in region.axes):
             return None
         count = region.count(node.outputs[0].shape)
@@ -203,7 +204,7 @@ class _Early:
         rows, columns = rank - 2, rank - 1
         flip_a, flip_b = node.attrs["trans_a"], node.attrs["trans_b"]
         places = {rows: columns if flip_a else rows}, {columns: rows if flip_b else columns}
-        shapes = [_aligned(v.shape, rank) for v in (node.input(0), node.input(1))]
+        shapes = [padded_shape(v.shape, rank) for v in (node.input(0), node.input(1))]
         for own, other in ((0, 1), (1, 0)):
             places[own].update({i: i for i in range(rows) if shapes[other][i] == 1})
         late = region.only(region.axes - places[0].keys() - places[1].keys())
@@ -266,10 +267,6 @@ _RULES: dict[str, Callable[[_Early, Node, Region], _Emit | None]] = {
     "AveragePoolGrad": _Early.average_pool,
     "ConvInputGrad": _Early.convolution,
 }
-
-
-def _aligned(shape: Shape, rank: int) -> Shape:
-    return (*(1,) * (rank - len(shape)), *shape)
 
 
 def _is_zero(value: Value) -> bool:

@@ -61,9 +61,7 @@ class Region:
         if self.span is None:
             return value
         (axis,) = self.axes
-        starts, sizes = [0] * len(value.shape), list(value.shape)
-        starts[axis], sizes[axis] = self.span
-        return g.emit("Slice", value, starts=tuple(starts), steps=(1,) * len(starts), sizes=tuple(sizes))
+        return g.part(value, axis, *self.span)
 
     # The same positions of what a value is made from ------------------------------------------------------------------
 
@@ -111,8 +109,6 @@ class Region:
             return None
         ends = (self.span[0] - starts[axis], sum(self.span) - starts[axis])
         first, last = (min(max(-(-end // steps[axis]), 0), before[axis]) for end in ends)
-        return (
-            Region(self.axes, (0, 0))
-            if first == last
-            else Region.of(before, self.axes, None if last - first == before[axis] else (first, last - first))
-        )
+        if first == last:
+            return Region(self.axes, (0, 0))
+        return Region.of(before, self.axes, None if last - first == before[axis] else (first, last - first))
